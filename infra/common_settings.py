@@ -1,0 +1,159 @@
+"""Settings that both clouds share, and the types their models are made of.
+
+Nothing here reads configuration: infra/settings.py does. A validator's message completes the
+sentence ``<key> is <value> in stack <stack>; ...``, so it says what is allowed: ``it must be ...``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+
+from components.naming import NameScope
+from components.tags import MAX_TAGS, check_tag, stack_tags
+
+
+class SettingsModel(BaseModel):
+    """Base of every settings model: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with the settings that a single field cannot see.
+
+    ``location`` is the path below the cloud's section (``("network", "subnets", 1)``); ``message``
+    completes ``<key> is <value>; ...``.
+    """
+
+    location: tuple[str | int, ...]
+    value: Any
+    message: str
+
+
+def _email(value: str) -> str:
+    # Delivery is the only proof of an address; this catches what is none: no @, no domain, two in one.
+    if len(value) > 254 or not re.fullmatch(
+        r"[^@\s,;<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value
+    ):
+        raise ValueError("it must be one e-mail address, such as ml-team@example.com")
+    return value
+
+
+def _cidr(value: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        raise ValueError(f"it must be an IPv4 range such as 10.20.0.0/16 ({error})") from None
+    if not network.is_private:
+        raise ValueError(
+            "it must be a private range: in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
+        )
+    return value
+
+
+def _tags(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MAX_TAGS:
+        raise ValueError(f"it must have at most {MAX_TAGS} tags")
+    stack_tags(project="", stack="", environment="", owner="", extra=value)
+    return value
+
+
+def _tag_value(value: str) -> str:
+    check_tag("owner", value)
+    return value
+
+
+def matching(pattern: str, allowed: str) -> AfterValidator:
+    """Return a validator of a whole string whose message says ``it must be <allowed>``."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"it must be {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+Email = Annotated[str, AfterValidator(_email)]
+PrivateCidr = Annotated[str, AfterValidator(_cidr)]
+# The name of a thing within the stack: a compute cluster, a repository, a role.
+ShortName = Annotated[
+    str,
+    matching(
+        r"[a-z](-?[a-z0-9]){1,23}",
+        "2-24 lower case letters, digits and single dashes, from a letter on, such as cpu-small",
+    ),
+]
+
+
+class BudgetSettings(SettingsModel):
+    """A monthly budget. It alerts; neither cloud stops anything by it."""
+
+    monthly_usd: PositiveFloat = Field(description="Budget for a calendar month, in US dollars.")
+    alert_percentages: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        default=(50, 80, 100),
+        min_length=1,
+        max_length=5,
+        description="Mail is sent when the month's cost passes each of these percentages.",
+    )
+    contacts: tuple[Email, ...] = Field(
+        default=(), max_length=10, description="Who is mailed. Empty: the stack's contacts."
+    )
+
+
+class CommonSettings(SettingsModel):
+    """What holds for the whole stack, on either cloud."""
+
+    project: Annotated[
+        str,
+        matching(r"[a-z][a-z0-9]{1,15}", "2-16 lower case letters and digits, from a letter on"),
+    ]
+    stack: str
+    environment: Annotated[
+        str,
+        matching(r"[a-z][a-z0-9]{1,11}", "2-12 lower case letters and digits, such as dev or prod"),
+    ] = Field(description="What the stack is for: dev, test, prod. `prod` turns protections on.")
+    owner: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_tag_value)] = Field(
+        description="The team or person who answers for the stack; a tag on every resource."
+    )
+    contacts: tuple[Email, ...] = Field(
+        default=(), max_length=10, description="Who is mailed about budgets and failed jobs."
+    )
+    tags: Annotated[dict[str, str], AfterValidator(_tags)] = Field(
+        default_factory=dict, description="More tags on every resource, on both clouds."
+    )
+    job_price_cap_usd: PositiveFloat | None = Field(
+        default=None,
+        description=(
+            "The most that one job may cost at worst (price x instances x longest run), "
+            "in US dollars; a job above it is refused at submit. Not given: no cap."
+        ),
+    )
+
+    @property
+    def is_production(self) -> bool:
+        """Production keeps what it deletes: purge protection on, deletes of full stores refused."""
+        return self.environment == "prod"
+
+    @property
+    def all_tags(self) -> Mapping[str, str]:
+        """The stack's own tags and those from config."""
+        return stack_tags(
+            project=self.project,
+            stack=self.stack,
+            environment=self.environment,
+            owner=self.owner,
+            extra=self.tags,
+        )
+
+    def scope(self, *, account: str, region: str) -> NameScope:
+        """Return what physical names are made from; account: AWS account or Azure subscription."""
+        return NameScope(project=self.project, stack=self.stack, account=account, region=region)
