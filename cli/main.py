@@ -1,4 +1,4 @@
-"""The ``trainstack`` command: a click group that imports a verb's module only when the verb is called."""
+"""The ``trainstack`` command: a click group that imports a verb's module only on its call."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="trainstack")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Train models on Azure Machine Learning and Amazon SageMaker AI from one stack and one job file."""
+    """Train models on Azure Machine Learning and Amazon SageMaker AI from one job file."""
     ctx.ensure_object(dict)["debug"] = debug
 
 
 def main(argv: list[str] | None = None) -> Any:
-    """Run the command and exit: 0 ok, 1 an error with its message on stderr, 2 wrong usage, 130 Ctrl-C."""
+    """Run the command and exit: 0 ok, 1 an error (told on stderr), 2 wrong usage, 130 Ctrl-C."""
     debug = "--debug" in (argv or sys.argv) or bool(os.environ.get("TRAINSTACK_DEBUG"))
     try:
         code = cli.main(args=argv, standalone_mode=False)
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> Any:
 
 
 def _is_expected(error: Exception) -> bool:
-    """An error of ours, whose message is written for the person; anything else is a bug and shows its traceback."""
+    """An error of ours is written for the person; any other is a bug and shows its traceback."""
     return type(error).__module__.partition(".")[0] in {
         "infra", "training", "review", "pricing", "policy", "lab", "cli",
     }  # fmt: skip

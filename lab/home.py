@@ -1,7 +1,7 @@
 """Where the lab keeps its data, and how the rest finds its endpoints.
 
-``.trainstack/lab/endpoints.json`` holds {"aws": url, "azure": url, "proxy": url, "ca": path, ...}, written atomically by the
-supervisor once every part is healthy.
+``.trainstack/lab/endpoints.json`` holds {"aws": url, "azure": url, "proxy": url, "ca": path},
+written by the supervisor once every part is healthy and removed when it stops.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-ACCOUNT_ID = "123456789012"  # the lab's AWS account; AWS's own documentation account
+# Made-up identities that no real cloud takes. The account is the one of AWS's own examples.
+ACCOUNT_ID = "123456789012"
+ACCESS_KEY_ID = "lab"
+SECRET_ACCESS_KEY = "lab-secret"  # noqa: S105 - opens nothing but the lab
 SUBSCRIPTION_ID = "11111111-2222-3333-4444-555555555555"
 TENANT_ID = "99999999-0000-0000-0000-000000000000"
+CLIENT_ID = "22222222-3333-4444-5555-666666666666"
+CLIENT_SECRET = "lab-secret"  # noqa: S105
 
 
 class LabError(Exception):
@@ -24,7 +29,7 @@ class LabError(Exception):
 
 
 def home() -> Path:
-    """Return the lab's data folder: $TRAINSTACK_LAB_HOME, else .trainstack/lab below the working directory."""
+    """Return the lab's data folder: $TRAINSTACK_LAB_HOME, else .trainstack/lab in this folder."""
     return Path(os.environ.get("TRAINSTACK_LAB_HOME") or Path.cwd() / ".trainstack" / "lab")
 
 
@@ -62,3 +67,35 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def environment() -> dict[str, str]:
+    """Return what a process needs so that unmodified SDKs and command lines reach the running lab.
+
+    AWS clients go straight to the front. Azure's SDKs have their host names built in, so they go
+    through the lab's
+    CONNECT proxy, which answers for those names with the lab's own certificate authority and
+    refuses all others. Raises LabError where no lab is running.
+    """
+    found = endpoints()
+    return {
+        "AWS_ENDPOINT_URL": require_loopback(found["aws"]),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_SESSION_TOKEN": "",
+        "AWS_PROFILE": "",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "ARM_ENDPOINT": require_loopback(found["azure"]),
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
+        "AZURE_TENANT_ID": TENANT_ID,
+        "AZURE_CLIENT_ID": CLIENT_ID,
+        "AZURE_CLIENT_SECRET": CLIENT_SECRET,
+        "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
+        "HTTPS_PROXY": require_loopback(found["proxy"]),
+        "https_proxy": found["proxy"],
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        "REQUESTS_CA_BUNDLE": found["ca"],
+        "SSL_CERT_FILE": found["ca"],
+        "AWS_CA_BUNDLE": found["ca"],
+    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One process of the lab. It listens on 127.0.0.1 only, stops cleanly on SIGTERM and may be started again."""
+    """One process of the lab: on 127.0.0.1 only, stops on SIGTERM, may be started again."""
 
     name: str
     argv: Sequence[str]
