@@ -55,6 +55,6 @@ def check_tag(key: str, value: str) -> None:
         )
     if not _VALUE.fullmatch(value):
         raise ValueError(
-            f"tag {key!r} has value {value!r}; it must be up to 256 letters, digits, spaces or
-            _.:/=+@-"
+            f"tag {key!r} has value {value!r}; "
+            "it must be up to 256 letters, digits, spaces or _.:/=+@-"
         )

@@ -38,7 +38,7 @@ class Problem:
 
 
 def _email(value: str) -> str:
-    # Delivery is the only proof of an address; this catches what is none: no @, no domain, two in one.
+    # Delivery alone proves an address; this catches what is none: no @, no domain, two in one.
     if len(value) > 254 or not re.fullmatch(
         r"[^@\s,;<>]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", value
     ):
