@@ -26,8 +26,7 @@ class StackOutputsError(ValueError):
 class StackOutputs:
     """What a training job needs to know of a stack. Times are seconds, money is US dollars.
 
-    A cloud that the stack does not use has its name absent from ``clouds`` and its fields at None
-    or empty.
+    A cloud that the stack does not use is not in ``clouds``, and its fields are None or empty.
     """
 
     outputs_version: int = OUTPUTS_VERSION
@@ -50,7 +49,7 @@ class StackOutputs:
     azure_identity_id: str | None = None
     azure_identity_client_id: str | None = None
     # name -> {size, tier: dedicated|low_priority, min_instances, max_instances,
-    # idle_time_before_scale_down_seconds}
+    #          idle_time_before_scale_down_seconds}
     azure_compute_clusters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # name -> {size}
     azure_compute_instances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -106,9 +105,8 @@ class StackOutputs:
             if spec.name not in mapping:
                 if _is_required(spec):
                     raise StackOutputsError(
-                        f"output {spec.name!r} is missing from the stack.
-                        Deploy it again:
-                        pulumi up"
+                        f"output {spec.name!r} is missing from the stack. "
+                        "Deploy it again: pulumi up"
                     )
                 continue
             values[spec.name] = _typed(spec.name, mapping[spec.name], hints[spec.name])
@@ -140,16 +138,13 @@ class StackOutputs:
         if value in (None, "", (), {}):
             raise StackOutputsError(
                 f"output {name!r} of stack {self.stack_name!r} is empty; its clouds are "
-                f"{', '.join(self.clouds) or
-                'none'}. Enable it
-                in stacks/Pulumi.{self.stack_name}.yaml and
-                run: pulumi up"
+                f"{', '.join(self.clouds) or 'none'}. Enable it in "
+                f"stacks/Pulumi.{self.stack_name}.yaml and run: pulumi up"
             )
         return value
 
 
-def json_schema() ->
-dict[str, Any]:
+def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the exported mapping."""
     hints = typing.get_type_hints(StackOutputs)
     fields = dataclasses.fields(StackOutputs)
@@ -185,15 +180,13 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     accepted = {tuple: list | tuple, Mapping: Mapping}.get(kind, kind)
     if not isinstance(value, accepted) or (kind is int and isinstance(value, bool)):
         raise StackOutputsError(
-            f"output {name!r} is {value!r}; it must be {_KIND_NAMES[kind]}.
-            Deploy the stack
-            again: pulumi up"
+            f"output {name!r} is {value!r}; it must be {_KIND_NAMES[kind]}. "
+            "Deploy the stack again: pulumi up"
         )
     return tuple(value) if kind is tuple else value
 
 
-def _kind(hint: Any) ->
-tuple[Any, bool]:
+def _kind(hint: Any) -> tuple[Any, bool]:
     """Return a field's outermost plain type, and whether it may be None."""
     optional = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):

@@ -1,0 +1,35 @@
+"""What every test may use: a running lab, one a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running lab's folder. Its environment is not applied: use ``lab_environment`` for that."""
+    from lab import daemon
+
+    home = tmp_path_factory.mktemp("lab") / "lab"
+    daemon.start(home)
+    yield home
+    daemon.stop(home)
+
+
+@pytest.fixture
+def lab_environment(lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Point this process's SDKs at the lab, as ``eval "$(trainstack lab env)"`` does."""
+    from lab import home
+
+    monkeypatch.setenv("TRAINSTACK_LAB_HOME", str(lab_home))
+    variables = home.environment()
+    for name, value in variables.items():
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    return dict(os.environ)
