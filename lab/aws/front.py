@@ -1,0 +1,197 @@
+"""The one AWS endpoint of the lab. Runs as ``python -m lab.aws.front --port N --home DIR --ministack URL ...``.
+
+A request goes to the service that it is signed for, as AWS's own SDKs sign it; unsigned ones go by
+their host name. It is passed on byte for byte, so that its signature stays valid. What no service
+of the lab would do right is refused here, or done here (``rules``); a service that the lab does
+not have is refused by name, in the error shape of its protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from lab.aws.wire import Caller, Refusal, caller_of, error, form, service_of
+from lab.home import require_loopback
+
+# By signing name. ministack knows more, but those are not checked against AWS, and a call to a
+# service that it does not know at all costs 400 MB there.
+MINISTACK_SERVICES = (
+    *("budgets", "ecr", "ecr-registry", "events", "iam", "kms", "logs", "monitoring"),
+    *("s3", "sns", "sqs", "sts", "tagging"),
+)
+OWN_SERVICES = ("pricing", "servicequotas")
+SERVICES = tuple(sorted((*MINISTACK_SERVICES, *OWN_SERVICES, "ec2", "sagemaker")))
+
+# How AWS's own access keys look.
+_REAL_KEY = re.compile(r"^(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}$")
+_HOP_BY_HOP = {
+    *("connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+    *("te", "trailers", "transfer-encoding", "upgrade"),
+}
+_IDENTITY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose an access key is."""
+
+    arn: str
+    secret: str = field(repr=False)
+
+
+class Front:
+    """Routes requests to the services behind it."""
+
+    def __init__(self, backends: Mapping[str, str]) -> None:
+        self._backends = {name: require_loopback(url) for name, url in backends.items()}
+        self._identities: dict[str, tuple[float, Identity | None]] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application(client_max_size=2**40)
+        app.router.add_get("/_lab/health", self._health)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.cleanup_ctx.append(self._client)
+        return app
+
+    async def _client(self, _: web.Application):
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False
+        ) as session:
+            self._session = session
+            yield
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "services": SERVICES})
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        caller = caller_of(request.headers, request.query)
+        service = service_of(request.host, request.path, caller)
+        if caller is None and "urlencoded" in request.headers.get("Content-Type", ""):
+            service = service_of(request.host, request.path, None, form(await request.read()))
+        try:
+            return await self._route(request, service, caller)
+        except Refusal as refusal:
+            status, headers, body = error(refusal, service, request.headers)
+            return web.Response(status=status, headers=headers, body=body)
+
+    async def _route(
+        self, request: web.Request, service: str, caller: Caller | None
+    ) -> web.StreamResponse:
+        if service not in SERVICES:
+            raise Refusal(
+                "UnknownServiceException",
+                f"the lab has no AWS service {service!r}; it has {', '.join(SERVICES)}",
+            )
+        if caller:
+            await self._refuse_real_key(caller)
+        if service in MINISTACK_SERVICES:
+            return await self._pass_on(request, "ministack")
+        return await self._pass_on(request, service)
+
+    async def _refuse_real_key(self, caller: Caller) -> None:
+        """Refuse a key in AWS's format that the lab did not issue.
+
+        Never say more of it than its start.
+        """
+        if _REAL_KEY.match(caller.access_key_id) and not await self._identity(caller.access_key_id):
+            raise Refusal(
+                "InvalidClientTokenId",
+                f"access key {caller.access_key_id[:8]}... is not one that this lab issued; it "
+                "looks like a real one, and the lab wants none. Set the lab's own with: eval $(trainstack lab env)",
+                status=403,
+            )
+
+    async def _identity(self, access_key_id: str) -> Identity | None:
+        """Return whose a key is, as ministack knows it; remembered for a few seconds."""
+        remembered = self._identities.get(access_key_id)
+        if remembered and time.monotonic() - remembered[0] < _IDENTITY_SECONDS:
+            return remembered[1]
+        assert self._session  # noqa: S101 - set before the first request
+        url = f"{self._backends['ministack']}/_lab/credential/{access_key_id}"
+        async with self._session.get(url) as answer:
+            identity = Identity(**await answer.json()) if answer.status == 200 else None
+        self._identities[access_key_id] = (time.monotonic(), identity)
+        return identity
+
+    async def _pass_on(
+        self, request: web.Request, backend: str, extra: Mapping[str, str] | None = None
+    ) -> web.StreamResponse:
+        """Send a request to a backend as it came, and its answer back, both as streams."""
+        assert self._session  # noqa: S101 - set before the first request
+        headers = [
+            (name, value)
+            for name, value in request.headers.items()
+            if name.lower() not in _HOP_BY_HOP
+        ]
+        body = request.content if request.body_exists else None
+        if request._read_bytes is not None:
+            body = request._read_bytes
+        url = URL(self._backends[backend] + request.raw_path, encoded=True)
+        try:
+            answer = await self._session.request(
+                request.method,
+                url,
+                headers=[*headers, *(extra or {}).items()],
+                data=body,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type", "User-Agent", "Accept", "Accept-Encoding"),
+            )
+        except aiohttp.ClientConnectionError as gone:
+            raise Refusal(
+                "ServiceUnavailable",
+                f"the lab's {backend} is not answering. See: trainstack lab status",
+                status=503,
+            ) from gone
+        async with answer:
+            response = web.StreamResponse(status=answer.status, reason=answer.reason)
+            for name, value in answer.headers.items():
+                if name.lower() not in _HOP_BY_HOP:
+                    response.headers.add(name, value)
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+            return response
+
+
+async def serve(port: int, backends: Mapping[str, str]) -> None:
+    """Serve on 127.0.0.1 until SIGTERM."""
+    runner = web.AppRunner(Front(backends).application(), auto_decompress=False, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await stop.wait()
+    await runner.cleanup()
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    for backend in ("ministack", "ec2", "sagemaker"):
+        parser.add_argument(f"--{backend}", required=True)
+    arguments = parser.parse_args()
+    backends = {name: getattr(arguments, name) for name in ("ministack", "ec2", "sagemaker")}
+    asyncio.run(serve(arguments.port, backends))
+
+
+if __name__ == "__main__":
+    main()
