@@ -1,0 +1,213 @@
+"""IAM role that SageMaker training jobs run as, with the rights that this stack's jobs need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.arn import bucket_arn, partition, repository_arn
+
+# SageMaker names the log group of training jobs, for the whole account and region.
+# https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+TRAINING_LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionRoleArgs:
+    """What jobs of the role may use: names and ARNs, so that the policy is readable at preview."""
+
+    role_name: str
+    account_id: str
+    region: str
+    bucket_name: str
+    repository_names: Sequence[str] = ()
+    read_buckets: Sequence[str] = ()
+    write_buckets: Sequence[str] = ()
+    # The stack's key may be new, so its ARN may come later; those of other buckets are known.
+    kms_key_arn: pulumi.Input[str] | None = None
+    other_kms_key_arns: Sequence[str] = ()
+    in_vpc: bool = False
+
+
+class ExecutionRole(pulumi.ComponentResource):
+    """Role that only SageMaker may assume, and only for this account.
+
+    A job that runs as it may read and write the stack's bucket, pull the stack's images, write
+    training logs and metrics, and use the stack's key through S3. Nothing more: no
+    AmazonSageMakerFullAccess, no other bucket unless given, no further role to pass.
+    """
+
+    role_name: pulumi.Output[str]
+    role_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: ExecutionRoleArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("trainstack:aws:ExecutionRole", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(
+            f"{name}-role",
+            name=args.role_name,
+            description="SageMaker training jobs run as this role.",
+            assume_role_policy=json.dumps(trust_policy(args.account_id)),
+            opts=child,
+        )
+        own_key = pulumi.Output.from_input(args.kms_key_arn)
+        aws.iam.RolePolicy(
+            f"{name}-policy",
+            name="training",
+            role=role.name,
+            policy=own_key.apply(
+                lambda arn: json.dumps(
+                    job_policy(args, [*([arn] if arn else []), *args.other_kms_key_arns])
+                )
+            ),
+            opts=child,
+        )
+        self.role_name = role.name
+        self.role_arn = role.arn
+        self.register_outputs({"role_name": self.role_name, "role_arn": self.role_arn})
+
+
+def trust_policy(account_id: str) -> dict[str, Any]:
+    """Return who may assume the role: SageMaker, acting for this account and no other.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/security-confused-deputy-prevention.html
+    """
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account_id}},
+            }
+        ],
+    }
+
+
+def job_policy(args: ExecutionRoleArgs, kms_key_arns: Sequence[str]) -> dict[str, Any]:
+    """Return what a training job may do.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
+    """
+    here = f"arn:{partition(args.region)}"
+    written = [bucket_arn(args.region, name) for name in (args.bucket_name, *args.write_buckets)]
+    read = [bucket_arn(args.region, name) for name in args.read_buckets]
+    log_group = f"{here}:logs:{args.region}:{args.account_id}:log-group:{TRAINING_LOG_GROUP}"
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "ListBuckets",
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:GetBucketLocation"],
+            "Resource": written + read,
+        },
+        {
+            "Sid": "ReadObjects",
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": [f"{arn}/*" for arn in written + read],
+        },
+        {
+            "Sid": "WriteObjects",
+            "Effect": "Allow",
+            # No s3:DeleteObjectVersion: what a job overwrites or deletes can be had back.
+            "Action": ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+            "Resource": [f"{arn}/*" for arn in written],
+        },
+        {
+            "Sid": "WriteLogs",
+            "Effect": "Allow",
+            "Action": [
+                "logs:CreateLogGroup",
+                "logs:CreateLogStream",
+                "logs:DescribeLogStreams",
+                "logs:PutLogEvents",
+            ],
+            "Resource": [log_group, f"{log_group}:*"],
+        },
+        {
+            "Sid": "WriteMetrics",
+            "Effect": "Allow",
+            "Action": "cloudwatch:PutMetricData",
+            "Resource": "*",  # the action knows no resources; the namespace limits it
+            "Condition": {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
+        },
+    ]
+    if args.repository_names:
+        statements += [
+            {
+                "Sid": "SignInToRegistry",
+                "Effect": "Allow",
+                "Action": "ecr:GetAuthorizationToken",
+                "Resource": "*",  # the action knows no resources
+            },
+            {
+                "Sid": "PullImages",
+                "Effect": "Allow",
+                "Action": [
+                    "ecr:BatchCheckLayerAvailability",
+                    "ecr:BatchGetImage",
+                    "ecr:GetDownloadUrlForLayer",
+                ],
+                "Resource": [
+                    repository_arn(args.region, args.account_id, name)
+                    for name in args.repository_names
+                ],
+            },
+        ]
+    if kms_key_arns:
+        statements.append(
+            {
+                "Sid": "UseKeysThroughS3",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": list(kms_key_arns),
+            }
+        )
+    if args.in_vpc:
+        statements += _network_statements(args)
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _network_statements(args: ExecutionRoleArgs) -> list[dict[str, Any]]:
+    """Return what SageMaker needs to put a job's instances into the VPC.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
+    """
+    ec2 = f"arn:{partition(args.region)}:ec2:{args.region}:{args.account_id}"
+    return [
+        {
+            "Sid": "LookAtNetwork",
+            "Effect": "Allow",
+            "Action": [
+                "ec2:DescribeDhcpOptions",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcs",
+            ],
+            "Resource": "*",  # describe actions know no resources
+        },
+        {
+            "Sid": "AttachToNetwork",
+            "Effect": "Allow",
+            "Action": [
+                "ec2:CreateNetworkInterface",
+                "ec2:CreateNetworkInterfacePermission",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteNetworkInterfacePermission",
+            ],
+            "Resource": [
+                f"{ec2}:network-interface/*",
+                f"{ec2}:subnet/*",
+                f"{ec2}:security-group/*",
+            ],
+        },
+    ]

@@ -1,0 +1,364 @@
+"""The AWS half of a stack's settings, in SageMaker's and its neighbours' own terms."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
+
+from components import naming
+from infra.common_settings import (
+    BudgetSettings,
+    CommonSettings,
+    PrivateCidr,
+    Problem,
+    SettingsModel,
+    ShortName,
+    matching,
+)
+
+# Small and common: one of each price class. A stack that needs more says so.
+DEFAULT_INSTANCE_TYPES = (
+    "ml.m5.large",
+    "ml.m5.xlarge",
+    "ml.m5.2xlarge",
+    "ml.c5.xlarge",
+    "ml.c5.2xlarge",
+    "ml.g4dn.xlarge",
+)
+DAY_SECONDS = 86_400
+
+
+@functools.cache
+def training_instance_types() -> frozenset[str]:
+    """Return every instance type that SageMaker trains on, as the installed botocore knows them."""
+    from botocore.loaders import Loader
+
+    model = Loader().load_service_model("sagemaker", "service-2")
+    return frozenset(model["shapes"]["TrainingInstanceType"]["enum"])
+
+
+@functools.cache
+def studio_instance_types() -> frozenset[str]:
+    """Return every instance type of a Studio app, as the installed botocore knows them."""
+    from botocore.loaders import Loader
+
+    model = Loader().load_service_model("sagemaker", "service-2")
+    return frozenset(model["shapes"]["AppInstanceType"]["enum"]) - {"system"}
+
+
+def _one_of(value: str, known: frozenset[str], what: str) -> str:
+    if value in known:
+        return value
+    family = value.rpartition(".")[0]
+    near = sorted(name for name in known if name.rpartition(".")[0] == family)
+    families = ", ".join(sorted({name.split(".")[1] for name in known}))
+    allowed = ", ".join(near) if near else f"ml.<family>.<size> of the families {families}"
+    raise ValueError(f"it must be an instance type that SageMaker {what}: {allowed}")
+
+
+def _training_type(value: str) -> str:
+    return _one_of(value, training_instance_types(), "trains on")
+
+
+def _studio_type(value: str) -> str:
+    return _one_of(value, studio_instance_types(), "runs Studio apps on")
+
+
+InstanceType = Annotated[str, AfterValidator(_training_type)]
+StudioInstanceType = Annotated[str, AfterValidator(_studio_type)]
+BucketName = Annotated[
+    str,
+    matching(
+        r"(?!xn--)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "the name of an S3 bucket, 3-63 lower case letters, digits, dots and dashes",
+    ),
+]
+AvailabilityZone = Annotated[
+    str, matching(r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "an availability zone such as us-east-1a")
+]
+# Interface endpoints that training in a private subnet may need, by their service's last name.
+# https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html
+EndpointService = Literal[
+    "ecr.api",
+    "ecr.dkr",
+    "kms",
+    "logs",
+    "monitoring",
+    "sagemaker.api",
+    "sagemaker.runtime",
+    "sts",
+]
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+RetentionDays = Literal[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731,
+    1096, 1827, 2192, 2557, 2922, 3288, 3653,
+]  # fmt: skip
+
+
+class BucketSettings(SettingsModel):
+    """The bucket of training inputs, code and artifacts."""
+
+    abort_multipart_after_days: PositiveInt = Field(
+        default=7, description="Uploads that were never finished are thrown away after this."
+    )
+    expire_noncurrent_after_days: PositiveInt = Field(
+        default=30, description="Overwritten and deleted objects can be had back for this long."
+    )
+    infrequent_access_after_days: Annotated[int, Field(ge=30)] | None = Field(
+        default=90,
+        description="Objects move to the Standard-IA class after this; at least 30. null: never.",
+    )
+    archive_after_days: Annotated[int, Field(ge=31)] | None = Field(
+        default=None,
+        description="Objects move to Glacier Instant Retrieval after this. null: never.",
+    )
+
+    @model_validator(mode="after")
+    def _archive_follows(self) -> BucketSettings:
+        first, then = self.infrequent_access_after_days, self.archive_after_days
+        if first is not None and then is not None and then < first + 30:
+            raise ValueError(
+                f"it must archive at least 30 days after infrequent access; archive_after_days is "
+                f"{then} and infrequent_access_after_days is {first}"
+            )
+        return self
+
+
+class EncryptionKeySettings(SettingsModel):
+    """A key of the stack's own. Without it, S3 encrypts with the account's AWS-managed key."""
+
+    rotation_period_days: Annotated[int, Field(ge=90, le=2560)] = Field(
+        default=365, description="The key's material is replaced this often."
+    )
+    deletion_window_days: Annotated[int, Field(ge=7, le=30)] = Field(
+        default=30, description="A deleted key can be had back for this long."
+    )
+
+
+class RepositorySettings(SettingsModel):
+    """An ECR repository of training images."""
+
+    name: ShortName
+    keep_images: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="The newest tagged images that are kept."
+    )
+    expire_untagged_after_days: PositiveInt = Field(
+        default=14, description="Images that no tag names are deleted after this."
+    )
+
+
+class ExecutionRoleSettings(SettingsModel):
+    """A role that training jobs run as. It always may use the stack's own bucket."""
+
+    name: ShortName
+    read_buckets: tuple[BucketName, ...] = Field(
+        default=(), description="More buckets that jobs may read."
+    )
+    write_buckets: tuple[BucketName, ...] = Field(
+        default=(), description="More buckets that jobs may read and write."
+    )
+    kms_key_arns: tuple[
+        Annotated[
+            str,
+            matching(
+                r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", "the ARN of a KMS key"
+            ),
+        ],
+        ...,
+    ] = Field(default=(), description="Keys that those buckets are encrypted with.")
+
+
+class LimitSettings(SettingsModel):
+    """What one training job may be. The submitter policy and the job's check at submit hold it."""
+
+    instance_types: tuple[InstanceType, ...] = Field(
+        default=DEFAULT_INSTANCE_TYPES,
+        max_length=60,
+        description="Instance types that a job may run on. []: every type SageMaker trains on.",
+    )
+    max_runtime_seconds: Annotated[int, Field(ge=60, le=28 * DAY_SECONDS)] = Field(
+        default=DAY_SECONDS, description="The longest run that a job may ask for; at most 28 days."
+    )
+
+
+class LogSettings(SettingsModel):
+    """CloudWatch logs of training jobs. SageMaker sets the group's name, one an account and region.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+    """
+
+    manage_group: bool = Field(
+        default=True,
+        description=(
+            "Own /aws/sagemaker/TrainingJobs and its retention. Set false where it exists already "
+            "or another stack of the account and region owns it."
+        ),
+    )
+    retention_days: RetentionDays = Field(
+        default=30, description="Logs are deleted after this many days."
+    )
+
+
+class NetworkSettings(SettingsModel):
+    """A VPC with private subnets only: jobs reach S3 by a free gateway endpoint, and no internet.
+
+    Interface endpoints are billed by the hour, each in each zone; there are none unless listed.
+    """
+
+    cidr_block: PrivateCidr = Field(
+        default="10.20.0.0/16", description="The VPC's range: /16 to /26."
+    )
+    availability_zones: tuple[AvailabilityZone, ...] = Field(
+        min_length=1, max_length=6, description="One private subnet is made in each."
+    )
+    subnet_cidr_blocks: tuple[PrivateCidr, ...] = Field(
+        default=(),
+        description="The subnets' ranges, in the zones' order. []: the VPC's, in equal parts.",
+    )
+    interface_endpoints: tuple[EndpointService, ...] = Field(
+        default=(), description="AWS services that jobs reach without internet, billed by the hour."
+    )
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """The subnets' ranges, one a zone."""
+        if self.subnet_cidr_blocks:
+            return self.subnet_cidr_blocks
+        network = ipaddress.IPv4Network(self.cidr_block)
+        bits = max(1, (len(self.availability_zones) - 1).bit_length())
+        parts = network.subnets(prefixlen_diff=bits)
+        return tuple(str(part) for part in itertools.islice(parts, len(self.availability_zones)))
+
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> NetworkSettings:
+        vpc = ipaddress.IPv4Network(self.cidr_block)
+        if not 16 <= vpc.prefixlen <= 26:
+            raise ValueError(
+                f"it must have a cidr_block of /16 to /26; {self.cidr_block} is /{vpc.prefixlen}"
+            )
+        if self.subnet_cidr_blocks and len(self.subnet_cidr_blocks) != len(self.availability_zones):
+            raise ValueError(
+                f"it must have one subnet a zone; {len(self.subnet_cidr_blocks)} ranges are given "
+                f"for {len(self.availability_zones)} zones"
+            )
+        if len(set(self.availability_zones)) != len(self.availability_zones):
+            raise ValueError("it must name each availability zone once")
+        ranges = [ipaddress.IPv4Network(block) for block in self.subnets]
+        for block in ranges:
+            if not block.subnet_of(vpc):
+                raise ValueError(f"it must have subnets within {vpc}; {block} is not")
+            if not 16 <= block.prefixlen <= 28:
+                raise ValueError(f"it must have subnets of /16 to /28; {block} is not")
+        for one, other in itertools.combinations(ranges, 2):
+            if one.overlaps(other):
+                raise ValueError(f"it must have subnets that do not overlap; {one} and {other} do")
+        return self
+
+
+class StudioSettings(SettingsModel):
+    """A SageMaker Studio domain. It needs the network; its apps are billed while they run."""
+
+    user_profiles: tuple[ShortName, ...] = Field(
+        min_length=1, description="One a data scientist; each has a home of its own."
+    )
+    instance_type: StudioInstanceType = Field(
+        default="ml.t3.medium", description="What an app runs on unless its user says otherwise."
+    )
+    idle_timeout_minutes: Annotated[int, Field(ge=60, le=525_600)] = Field(
+        default=60, description="An idle app is shut down after this; at least 60."
+    )
+    retain_home: bool = Field(
+        default=True, description="Keep the users' home file system when the domain is deleted."
+    )
+
+    @model_validator(mode="after")
+    def _profiles_differ(self) -> StudioSettings:
+        repeated = _repeated(self.user_profiles)
+        if repeated:
+            raise ValueError(f"it must name each user profile once; {repeated} is there twice")
+        return self
+
+
+class AwsSettings(SettingsModel):
+    """Training on Amazon SageMaker AI in one account and region."""
+
+    account_id: Annotated[
+        str, matching(r"\d{12}", 'the 12 digits of an AWS account, in quotes: "123456789012"')
+    ] = Field(description="The account. Nothing is deployed where the credentials are another's.")
+    region: Annotated[
+        str, matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1")
+    ] = Field(description="Where everything is.")
+    profile: str | None = Field(
+        default=None, description="A profile of the AWS configuration. null: the SDK's own search."
+    )
+    bucket: BucketSettings = BucketSettings()
+    encryption_key: EncryptionKeySettings | None = Field(
+        default=None,
+        description="A customer-managed KMS key, billed by the month. {} takes its defaults.",
+    )
+    repositories: tuple[RepositorySettings, ...] = ()
+    execution_roles: tuple[ExecutionRoleSettings, ...] = Field(
+        default=(ExecutionRoleSettings(name="training"),),
+        min_length=1,
+        max_length=10,
+        description="The first is what a job takes that names none.",
+    )
+    limits: LimitSettings = LimitSettings()
+    logs: LogSettings = LogSettings()
+    network: NetworkSettings | None = Field(
+        default=None, description="null: jobs run in SageMaker's own network."
+    )
+    studio: StudioSettings | None = None
+    budget: BudgetSettings | None = Field(
+        default=None, description="A monthly budget of everything that has the stack's tags."
+    )
+
+    def problems(self, common: CommonSettings) -> Iterator[Problem]:
+        """Yield what no single field can see: names after prefixing, repeated names, references."""
+        scope = common.scope(account=self.account_id, region=self.region)
+        for section in ("repositories", "execution_roles"):
+            seen: set[str] = set()
+            for index, item in enumerate(getattr(self, section)):
+                if item.name in seen:
+                    message = "it must be another name: an entry before it has this one"
+                    yield Problem(
+                        location=(section, index, "name"), value=item.name, message=message
+                    )
+                seen.add(item.name)
+        for index, role in enumerate(self.execution_roles):
+            try:
+                naming.iam_role_name(scope, role.name)
+            except naming.NameTooLongError as error:
+                yield Problem(
+                    location=("execution_roles", index, "name"),
+                    value=role.name,
+                    message=f"it must be shorter: {error}",
+                )
+        if self.studio is not None and self.network is None:
+            yield Problem(
+                location=("network",),
+                value=None,
+                message="it must be given where studio is: a domain lives in a VPC",
+            )
+        for zone in self.network.availability_zones if self.network else ():
+            if zone[:-1] != self.region:
+                yield Problem(
+                    location=("network", "availability_zones"),
+                    value=zone,
+                    message=f"it must be a zone of aws.region {self.region!r}",
+                )
+        if self.budget is not None and not (self.budget.contacts or common.contacts):
+            yield Problem(
+                location=("budget", "contacts"),
+                value=[],
+                message="it must name whom to mail, unless the stack's contacts do",
+            )
+
+
+def _repeated(items: tuple[str, ...]) -> str | None:
+    return next((item for item in items if items.count(item) > 1), None)

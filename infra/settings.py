@@ -1,0 +1,267 @@
+"""The stack's settings: the only reader of Pulumi's configuration.
+
+``load`` reads, checks and returns them, or raises one SettingsError that names every problem, a
+line each: the key, its value, the stack, what is allowed, and how to set it. Nothing has been
+registered by then.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import pulumi
+import pulumi.runtime.config
+from pydantic import Field, ValidationError
+
+from infra.aws_settings import AwsSettings
+from infra.azure_settings import AzureSettings
+from infra.common_settings import CommonSettings, Problem
+
+NAMESPACE = "trainstack"
+
+Cloud = Literal["azure", "aws"]
+Location = tuple[str | int, ...]
+
+
+class SettingsError(pulumi.RunError):
+    """The stack's settings are wrong. ``problems`` has a line each; Pulumi prints no traceback."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Settings(CommonSettings):
+    """A stack's settings: what holds for both clouds, and a section for each."""
+
+    clouds: tuple[Cloud, ...] = Field(
+        default=(),
+        description="The clouds to deploy to, of those with a section. []: each that has one.",
+    )
+    azure: AzureSettings | None = Field(default=None, description="Azure Machine Learning.")
+    aws: AwsSettings | None = Field(default=None, description="Amazon SageMaker AI.")
+
+    @property
+    def active_clouds(self) -> tuple[Cloud, ...]:
+        """The clouds that the stack deploys to."""
+        present: tuple[Cloud, ...] = tuple(
+            cloud for cloud in CLOUDS if getattr(self, cloud) is not None
+        )
+        return tuple(cloud for cloud in present if not self.clouds or cloud in self.clouds)
+
+
+CLOUDS: tuple[Cloud, ...] = ("azure", "aws")
+# What Pulumi knows itself, so that a stack file does not say it.
+_FROM_PULUMI = frozenset({"project", "stack"})
+
+
+def load() -> Settings:
+    """Return the running stack's settings. Raises SettingsError with a line for each problem."""
+    return check(
+        _read_config(),
+        project=pulumi.get_project(),
+        stack=pulumi.get_stack(),
+        secret_keys=_secret_keys(),
+    )
+
+
+def check(
+    raw: Mapping[str, Any],
+    *,
+    project: str,
+    stack: str,
+    secret_keys: frozenset[str] = frozenset(),
+) -> Settings:
+    """Return settings from plain values, as they stand in a stack file without ``trainstack:``.
+
+    Raises SettingsError with a line for each problem; values of ``secret_keys`` are not shown.
+    """
+    lines = _Lines(stack=stack, secret_keys=secret_keys)
+    values = {**raw, "project": project, "stack": stack}
+    found: list[str] = []
+    for name in sorted(set(raw) & _FROM_PULUMI):
+        found.append(lines.unknown((name,), sorted(set(Settings.model_fields) - _FROM_PULUMI)))
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        found += [lines.of_pydantic(detail) for detail in error.errors()]
+        raise SettingsError(found) from None
+    found += [lines.of_problem(problem) for problem in _problems(settings)]
+    if found:
+        raise SettingsError(found)
+    return settings
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of ``stacks/Pulumi.<stack>.yaml``, for editors."""
+    schema = Settings.model_json_schema()
+    properties = {
+        f"{NAMESPACE}:{name}": value
+        for name, value in schema["properties"].items()
+        if name not in _FROM_PULUMI
+    }
+    required = [f"{NAMESPACE}:{name}" for name in schema["required"] if name not in _FROM_PULUMI]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "trainstack stack configuration",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                # Keys of other namespaces, such as aws:profile, are Pulumi's business.
+                "patternProperties": {f"^(?!{NAMESPACE}:)": True},
+                "additionalProperties": False,
+            },
+            "encryptionsalt": {"type": "string"},
+            "secretsprovider": {"type": "string"},
+            "encryptedkey": {"type": "string"},
+        },
+        "required": ["config"],
+        "$defs": schema["$defs"],
+    }
+
+
+def _read_config() -> dict[str, Any]:
+    """Return every ``trainstack:`` key. Pulumi hands each over as text, lists and maps as JSON."""
+    known = pulumi.runtime.config.get_config_env() | pulumi.runtime.config.CONFIG.get()
+    prefix = f"{NAMESPACE}:"
+    texts = {key: kind for key, kind in Settings.model_fields.items() if kind.annotation is str}
+    values: dict[str, Any] = {}
+    for key, text in known.items():
+        if not key.startswith(prefix):
+            continue
+        name = key.removeprefix(prefix)
+        values[name] = text if name in texts else _decoded(text)
+    return values
+
+
+def _secret_keys() -> frozenset[str]:
+    prefix = f"{NAMESPACE}:"
+    secret = pulumi.runtime.config.get_config_secret_keys_env()
+    return frozenset(key.removeprefix(prefix) for key in secret if key.startswith(prefix))
+
+
+def _decoded(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return text  # the model says what should stand there
+
+
+def _problems(settings: Settings) -> Iterator[Problem]:
+    if not settings.active_clouds:
+        yield Problem(
+            location=("clouds",),
+            value=list(settings.clouds),
+            message="it must list a cloud that has a section: write one under trainstack:aws "
+            "or trainstack:azure",
+        )
+    for cloud in settings.clouds:
+        if getattr(settings, cloud) is None:
+            yield Problem(
+                location=(cloud,), value=None, message=f"it must be given: clouds lists {cloud!r}"
+            )
+    for cloud in CLOUDS:
+        section = getattr(settings, cloud)
+        for problem in section.problems(settings) if section is not None else ():
+            yield Problem(
+                location=(cloud, *problem.location), value=problem.value, message=problem.message
+            )
+
+
+class _Lines:
+    """Writes a problem as one line."""
+
+    def __init__(self, *, stack: str, secret_keys: frozenset[str]) -> None:
+        self.stack = stack
+        self.secret_keys = secret_keys
+
+    def of_problem(self, problem: Problem) -> str:
+        return self._line(problem.location, problem.value, problem.message)
+
+    def of_pydantic(self, detail: Mapping[str, Any]) -> str:
+        location: Location = detail["loc"]
+        kind = detail["type"]
+        if kind == "extra_forbidden":
+            return self.unknown(location, _keys_at(location[:-1]))
+        if kind == "missing":
+            return (
+                f"{_path(location)} is missing from stack {self.stack!r}. {self._way_out(location)}"
+            )
+        message = detail["msg"].removeprefix("Value error, ")
+        if kind == "string_type" and isinstance(detail["input"], int | float):
+            message = f'it must be text: put it in quotes, "{detail["input"]}"'
+        message = re.sub(r"^[A-Z][a-z]+ should ", "it must ", message)
+        return self._line(location, detail["input"], message)
+
+    def unknown(self, location: Location, allowed: Sequence[str]) -> str:
+        key = str(location[-1])
+        near = difflib.get_close_matches(key, allowed, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(allowed)}."
+        return (
+            f"{_path(location)} in stack {self.stack!r} is no setting; {hint} "
+            f"Edit stacks/Pulumi.{self.stack}.yaml"
+        )
+
+    def _line(self, location: Location, value: Any, message: str) -> str:
+        if isinstance(value, Mapping):  # the message names what in it is wrong
+            return (
+                f"{_path(location)} in stack {self.stack!r} is wrong; {message}. "
+                f"Edit stacks/Pulumi.{self.stack}.yaml"
+            )
+        shown = "[secret]" if str(location[0]) in self.secret_keys else _shown(value)
+        return (
+            f"{_path(location)} is {shown} in stack {self.stack!r}; {message}. "
+            f"{self._way_out(location)}"
+        )
+
+    def _way_out(self, location: Location) -> str:
+        return (
+            f"Edit stacks/Pulumi.{self.stack}.yaml or run: pulumi config set --stack {self.stack} "
+            f"--path '{_path(location)}' VALUE"
+        )
+
+
+def _path(location: Location) -> str:
+    """Return a key as ``pulumi config set --path`` takes it."""
+    text = f"{NAMESPACE}:{location[0]}"
+    for part in location[1:]:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _keys_at(location: Location) -> list[str]:
+    """Return the keys that the settings' schema allows in the object at a location."""
+    schema = Settings.model_json_schema()
+    node: Mapping[str, Any] = schema
+    for part in location:
+        node = _resolved(node, schema)
+        node = node.get("items", {}) if isinstance(part, int) else _member(node, part)
+    return [
+        name for name in _resolved(node, schema).get("properties", {}) if name not in _FROM_PULUMI
+    ]
+
+
+def _member(node: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    extra = node.get("additionalProperties")
+    return node.get("properties", {}).get(part) or (extra if isinstance(extra, Mapping) else {})
+
+
+def _resolved(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    for option in node.get("anyOf", ()):
+        if option.get("type") != "null":
+            node = option
+            break
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rpartition("/")[2]] if reference else node
