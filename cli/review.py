@@ -1,0 +1,130 @@
+"""``trainstack review``: what a preview destroys, opens, costs and breaks, as a pull-request comment or on the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+class ReviewFailedError(Exception):
+    """The review found what ``--fail-on`` names, or a preview that itself failed. Exit code 3."""
+
+    exit_code = 3
+
+
+@click.command(short_help="Review a Pulumi preview as a pull-request comment.")
+@click.argument(
+    "previews", nargs=-1, required=True, type=click.Path(dir_okay=False, allow_dash=True)
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["table", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="markdown is a comment that GitHub takes: at most 65,536 characters.",
+)
+@click.option(
+    "--fail-on",
+    default="",
+    metavar="WORDS",
+    help="Exit with 3 on any of: data-loss, replace, delete, public, access, jobs, policy, quota, cost>USD. Comma between.",
+)
+@click.option(
+    "--jobs",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A job file or a folder of them to check against the stack as it would be. May be repeated.",
+)
+@click.option("--policy", is_flag=True, help="Check the policy pack's rules on each preview.")
+@click.option(
+    "--policy-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Levels and limits of the rules, as Pulumi's policy config JSON.",
+)
+@click.option(
+    "--state",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="`pulumi stack export` of the stack, for the cost of what stays unchanged too.",
+)
+@click.option(
+    "--outputs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The stack's saved outputs, for what the preview does not list.",
+)
+@click.option(
+    "--quota",
+    is_flag=True,
+    help="Ask both clouds for quotas; needs credentials that may read them.",
+)
+@click.option(
+    "--max-size",
+    type=click.IntRange(1, 4096),
+    default=None,
+    metavar="MIB",
+    help="The largest preview to read. [default: 64]",
+)
+def review(
+    previews: tuple[str, ...],
+    output: str,
+    fail_on: str,
+    jobs: tuple[Path, ...],
+    policy: bool,
+    policy_config: Path | None,
+    state: Path | None,
+    outputs: Path | None,
+    quota: bool,
+    max_size: int | None,
+) -> None:
+    """Review PREVIEWS, each from `pulumi preview --json` or from the lab; `-` reads standard input.
+
+    First what can lose data, then jobs that would break, replacements and why, deletes, access, cost, updates and creates.
+
+    \b
+    pulumi preview --json > preview.json
+    trainstack review preview.json
+    trainstack review dev.json prod.json --output markdown --fail-on data-loss,public,'cost>500' > comment.md
+    """
+    from review.markdown import render_markdown
+    from review.preview import SIZE_LIMIT_MIB, load_preview
+    from review.report import review_previews
+    from review.summary import failures, parse_fail_on
+
+    try:
+        thresholds = parse_fail_on(fail_on)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fail-on") from error
+    if list(previews).count("-") > 1:
+        raise click.BadParameter("standard input can be read once", param_hint="PREVIEWS")
+    loaded = [load_preview(path, size_limit_mib=max_size or SIZE_LIMIT_MIB) for path in previews]
+    reviews = review_previews(
+        loaded,
+        jobs=jobs,
+        with_policy=policy
+        or policy_config is not None
+        or any(t.name == "policy" for t in thresholds),
+        policy_config=policy_config,
+        state=state,
+        outputs=outputs,
+        with_quota=quota or any(t.name == "quota" for t in thresholds),
+    )
+    failed = failures(reviews, thresholds)
+    if output == "json":
+        click.echo(
+            json.dumps(
+                {"reviews": [item.as_json() for item in reviews], "failures": failed}, indent=2
+            )
+        )
+    elif output == "markdown":
+        click.echo(render_markdown(reviews, failed=failed), nl=False)
+    else:
+        from rich.console import Console
+
+        from review.terminal import print_reviews
+
+        print_reviews(reviews, Console(file=sys.stdout, soft_wrap=True))
+    if failed:
+        raise ReviewFailedError("\n".join(f"fails on {reason}" for reason in failed))

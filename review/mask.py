@@ -1,0 +1,124 @@
+"""Keeps secrets out of whatever is shown: by the property's name, and by the value's shape.
+
+Pulumi masks what it was told is secret; everything else is in clear in a preview: keys in user data, tokens in environment
+variables, connection strings in outputs. A name or a shape that looks like a secret is masked too, so some values that are
+none are hidden with them; that is the side to err on in a pull request.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+SECRET = "[secret]"  # noqa: S105 - what is shown in a secret's place
+
+# Whole words of a camelCase, snake_case or kebab-case name.
+_SECRET_WORDS = re.compile(
+    r"(?:^|_)(?:pass(?:word|wd|phrase)?s?|pwd|secrets?|tokens?|credentials?|authorization|cookie"
+    r"|(?:api|access|account|private|primary|secondary|shared|storage|signing|encryption|auth|admin|host|master|ssh)_?keys?"
+    r"|connection_?strings?|sas|private_key\w*|client_?secret\w*|keydata|kubeconfig|pem)(?:_|$)"
+)
+# Names that hold such a word and are no secret: they point at one, or say something of it.
+_POINTER_WORDS = re.compile(
+    r"(?:_|^)(?:arns?|ids?|names?|uris?|urls?|type|enabled|disabled|length|version|days?|seconds|minutes|hours|count|mode|"
+    r"policy|rotation|status|expiry|expiration|public|allow\w*|disable\w*|enable\w*|require\w*|allowed|validity|algorithm|source)$"
+    r"|^(?:allow|disable|enable|require|is|has|use)_|public_key|shared_key_access"
+)
+
+_SHAPES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+        r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+        r"\beyJ[\w-]{8,}\.[\w-]{8,}\.?[\w-]*",
+        r"\bgh[pousr]_\w{20,}\b|\bgithub_pat_\w{20,}\b|\bglpat-[\w-]{16,}",
+        r"\bxox[abeoprs]-[\w-]{10,}|\bsk-[\w-]{20,}|\bhf_\w{20,}\b|\bAIza[\w-]{30,}|\bpul-[0-9a-f]{32,}",
+        r"\bSG\.[\w-]{16,}\.[\w-]{16,}",
+        r"(?i)(?<=accountkey=)[\w+/=]{8,}|(?<=sharedaccesskey=)[\w+/=]{8,}|(?<=[?&]sig=)[\w%+/=-]{8,}",
+        r"(?i)(?<=password=)[^\s;&\"']{3,}|(?<=pwd=)[^\s;&\"']{3,}|(?<=secret=)[^\s;&\"']{3,}|(?<=token=)[^\s;&\"']{6,}",
+        r"(?i)(?<=authorization: )(?:basic|bearer) [\w.+/=-]+|(?<=\bbearer )[\w.+/=-]{16,}",
+        r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
+    )
+)
+# `export DB_PASSWORD=...`, `--api-key ...`, `"clientSecret": "..."` in scripts, user data and messages.
+_ASSIGNMENT = re.compile(
+    r"(?i)((?:^|[\s\"'{,;(&-])[\w.-]*?(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|account[_-]?key)[\w-]*[\"']?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;&}]+)"
+)
+_LONG_WORD = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a property's name promises a secret: ``dbPassword`` does, ``passwordLength`` and ``secretArn`` do not."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower().strip("_")
+    return bool(_SECRET_WORDS.search(snake)) and not _POINTER_WORDS.search(snake)
+
+
+def mask_text(text: str) -> str:
+    """Return the text with everything in it that is shaped like a secret replaced by ``[secret]``."""
+    for shape in _SHAPES:
+        text = shape.sub(SECRET, text)
+    text = _ASSIGNMENT.sub(_mask_assignment, text)
+    return _LONG_WORD.sub(lambda match: SECRET if _is_random(match[0]) else match[0], text)
+
+
+def mask_value(value: Any, *, name: str = "") -> Any:
+    """Return a JSON value with its secrets replaced, at any depth. ``name`` is the property that holds it."""
+    if (
+        name
+        and is_secret_name(name)
+        and value not in (None, "", True, False)
+        and not _is_empty(value)
+    ):
+        return SECRET
+    if isinstance(value, dict):
+        pair = _named_pair(value)
+        if pair is not None:
+            return {key: SECRET if key == pair else mask_value(item) for key, item in value.items()}
+        return {key: mask_value(item, name=str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [mask_value(item) for item in value]
+    return mask_text(value) if isinstance(value, str) else value
+
+
+def _named_pair(value: dict[str, Any]) -> str | None:
+    """Return ``value`` for {"name": "DB_PASSWORD", "value": ...}: an environment variable in a container's list."""
+    label = value.get("name", value.get("key"))
+    if isinstance(label, str) and "value" in value and is_secret_name(label):
+        return "value"
+    return None
+
+
+def _mask_assignment(match: re.Match[str]) -> str:
+    left, right = match[1], match[2]
+    name = re.sub(r"[\s\"'=:{,;(&]+", "", left)
+    if not is_secret_name(name.rpartition(".")[2]) or right.strip("\"'") in (
+        "",
+        SECRET,
+        "true",
+        "false",
+    ):
+        return match[0]
+    quote = right[0] if right[0] in "\"'" else ""
+    return f"{left}{quote}{SECRET}{quote}"
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, dict | list) and not value
+
+
+def _is_random(word: str) -> bool:
+    """Upper case, lower case and digits, with little repetition: a key. Hashes and ids are of one case, names have words."""
+    if not (
+        re.search("[A-Z]", word)
+        and re.search("[a-z]", word)
+        and len(re.findall("[0-9]", word)) >= 3
+    ):
+        return False
+    if word.count("/") > 2 or word.count("-") > 3 or word.count("_") > 3:
+        return False
+    counts = Counter(word)
+    entropy = -sum(n / len(word) * math.log2(n / len(word)) for n in counts.values())
+    return entropy > 4.2
