@@ -34,7 +34,9 @@ def stack_tags(
     """
     own = {
         "project": project,
-        "stack": stack,
+        # With the project: other projects of an account have a stack `dev` too, and budgets count
+        # by this one tag.
+        "stack": f"{project}/{stack}",
         "environment": environment,
         "owner": owner,
         "managed-by": "pulumi",

@@ -118,6 +118,10 @@ class BucketSettings(SettingsModel):
         description="Objects move to Glacier Instant Retrieval after this. null: never.",
     )
 
+    force_destroy: bool = Field(
+        default=False, description="Delete every object when the stack is destroyed."
+    )
+
     @model_validator(mode="after")
     def _archive_follows(self) -> BucketSettings:
         first, then = self.infrequent_access_after_days, self.archive_after_days
@@ -149,6 +153,13 @@ class RepositorySettings(SettingsModel):
     )
     expire_untagged_after_days: PositiveInt = Field(
         default=14, description="Images that no tag names are deleted after this."
+    )
+    use_encryption_key: bool = Field(
+        default=False,
+        description="Encrypt with aws.encryption_key. A change replaces the repository.",
+    )
+    force_delete: bool = Field(
+        default=False, description="Delete its images when the stack is destroyed."
     )
 
 
@@ -269,6 +280,13 @@ class StudioSettings(SettingsModel):
     instance_type: StudioInstanceType = Field(
         default="ml.t3.medium", description="What an app runs on unless its user says otherwise."
     )
+    app_network_access_type: Literal["VpcOnly", "PublicInternetOnly"] = Field(
+        default="VpcOnly",
+        description=(
+            "VpcOnly needs interface endpoints for sagemaker.api and sagemaker.runtime; "
+            "PublicInternetOnly gives apps a way to the internet by SageMaker's own network."
+        ),
+    )
     idle_timeout_minutes: Annotated[int, Field(ge=60, le=525_600)] = Field(
         default=60, description="An idle app is shut down after this; at least 60."
     )
@@ -309,6 +327,16 @@ class AwsSettings(SettingsModel):
         description="The first is what a job takes that names none.",
     )
     limits: LimitSettings = LimitSettings()
+    submitter_roles: tuple[
+        Annotated[
+            str, matching(r"[A-Za-z0-9+=,.@_-]{1,64}", "the name of an IAM role, not its ARN")
+        ],
+        ...,
+    ] = Field(
+        default=(),
+        max_length=20,
+        description="The data scientists' existing roles: the submitter policy is attached to them.",
+    )
     logs: LogSettings = LogSettings()
     network: NetworkSettings | None = Field(
         default=None, description="null: jobs run in SageMaker's own network."
@@ -339,12 +367,28 @@ class AwsSettings(SettingsModel):
                     value=role.name,
                     message=f"it must be shorter: {error}",
                 )
+        for index, repository in enumerate(self.repositories):
+            if repository.use_encryption_key and self.encryption_key is None:
+                yield Problem(
+                    location=("repositories", index, "use_encryption_key"),
+                    value=True,
+                    message="it must be false where aws.encryption_key is not given",
+                )
         if self.studio is not None and self.network is None:
             yield Problem(
                 location=("network",),
                 value=None,
                 message="it must be given where studio is: a domain lives in a VPC",
             )
+        if self.studio is not None and self.network is not None:
+            missing = {"sagemaker.api", "sagemaker.runtime"} - set(self.network.interface_endpoints)
+            if self.studio.app_network_access_type == "VpcOnly" and missing:
+                yield Problem(
+                    location=("studio", "app_network_access_type"),
+                    value="VpcOnly",
+                    message="it must be PublicInternetOnly, or aws.network.interface_endpoints "
+                    f"must list {', '.join(sorted(missing))}",
+                )
         for zone in self.network.availability_zones if self.network else ():
             if zone[:-1] != self.region:
                 yield Problem(

@@ -24,6 +24,8 @@ class ArtifactBucketArgs:
     expire_noncurrent_after_days: int = 30
     infrequent_access_after_days: int | None = 90
     archive_after_days: int | None = None
+    # Delete every object with the bucket.
+    force_destroy: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -41,8 +43,8 @@ class ArtifactBucket(pulumi.ComponentResource):
     """S3 bucket that is private, reached by TLS only, versioned and encrypted with KMS.
 
     No object can be public and none has an ACL; old versions and unfinished uploads expire, and
-    objects that are not touched move to a cheaper class. It is never emptied for a delete: a bucket
-    with objects in it has to be emptied by hand first.
+    objects move to a cheaper class with age. A bucket that holds objects is not deleted unless
+    force_destroy was deployed before.
     """
 
     bucket_name: pulumi.Output[str]
@@ -53,7 +55,12 @@ class ArtifactBucket(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:aws:ArtifactBucket", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        bucket = aws.s3.Bucket(f"{name}-bucket", bucket=args.bucket_name, opts=child)
+        bucket = aws.s3.Bucket(
+            f"{name}-bucket",
+            bucket=args.bucket_name,
+            force_destroy=args.force_destroy,
+            opts=child,
+        )
         self.bucket_name = bucket.bucket
         self.bucket_arn = bucket.arn
 

@@ -163,17 +163,32 @@ def job_policy(args: ExecutionRoleArgs, kms_key_arns: Sequence[str]) -> dict[str
             },
         ]
     if kms_key_arns:
-        statements.append(
-            {
-                "Sid": "UseKeysThroughS3",
-                "Effect": "Allow",
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
-                "Resource": list(kms_key_arns),
-            }
-        )
+        statements += _key_statements(kms_key_arns)
     if args.in_vpc:
         statements += _network_statements(args)
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _key_statements(kms_key_arns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what encrypted buckets, outputs and volumes need.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
+    """
+    return [
+        {
+            "Sid": "UseKeys",
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
+            "Resource": list(kms_key_arns),
+        },
+        {
+            "Sid": "LendKeysToVolumes",
+            "Effect": "Allow",
+            "Action": "kms:CreateGrant",
+            "Resource": list(kms_key_arns),
+            "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        },
+    ]
 
 
 def _network_statements(args: ExecutionRoleArgs) -> list[dict[str, Any]]:
