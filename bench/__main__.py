@@ -1,4 +1,4 @@
-"""``make bench``: the speeds that the project promises, measured as whole processes on this machine.
+"""``make bench``: the promised speeds, measured as whole processes on this machine.
 
 A speed is never a test: machines differ and are shared. What is printed is minimum, median and
 maximum, beside what the project aims at on 2 cores.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def run(*arguments: str) -> None:
 
 
 @contextmanager
-def own_lab() -> Iterator[None]:
+def own_lab() -> Generator[None]:
     """Keep the bench's lab apart from the person's."""
     with tempfile.TemporaryDirectory(prefix="trainstack-bench-") as folder:
         os.environ["TRAINSTACK_LAB_HOME"] = f"{folder}/lab"
