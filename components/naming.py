@@ -191,6 +191,21 @@ def network_security_group_name(scope: NameScope, role: str) -> str:
     return _joined("network security group", scope, role, limit=80)
 
 
+def nat_gateway_name(scope: NameScope, role: str) -> str:
+    """NAT gateway: 1-80."""
+    return _joined("NAT gateway", scope, role, limit=80)
+
+
+def public_ip_address_name(scope: NameScope, role: str) -> str:
+    """Public IP address: 1-80."""
+    return _joined("public IP address", scope, role, limit=80)
+
+
+def private_dns_link_name(scope: NameScope, role: str) -> str:
+    """Link of a private DNS zone to a virtual network: 1-80."""
+    return _joined("private DNS link", scope, role, limit=80)
+
+
 def private_endpoint_name(scope: NameScope, role: str) -> str:
     """Private endpoint: 2-64."""
     return _joined("private endpoint", scope, role, limit=64)
