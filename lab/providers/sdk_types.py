@@ -88,8 +88,10 @@ def resource_type(token: str) -> ResourceType:
         root = _PACKAGES[package]
         sdk = importlib.import_module(root if namespace == "index" else f"{root}.{namespace}")
         resource = getattr(sdk, name)
-        arguments = getattr(inspect.getmodule(resource), f"{name}Args")
-    except (KeyError, ImportError, AttributeError):
+        home = importlib.import_module(resource.__module__)
+        # NameArgs, or NameInitArgs where a nested type has that name; __all__ holds it and the resource
+        arguments = getattr(home, next(each for each in home.__all__ if each != name))
+    except (KeyError, ImportError, AttributeError, StopIteration):
         raise UnknownTypeError(
             f"the installed Pulumi SDKs have no resource type {token!r}"
         ) from None
