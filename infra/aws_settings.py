@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import ipaddress
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt
 
 from components import naming
 from infra.common_settings import (
@@ -122,15 +123,15 @@ class BucketSettings(SettingsModel):
         default=False, description="Delete every object when the stack is destroyed."
     )
 
-    @model_validator(mode="after")
-    def _archive_follows(self) -> BucketSettings:
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong between the fields."""
         first, then = self.infrequent_access_after_days, self.archive_after_days
         if first is not None and then is not None and then < first + 30:
-            raise ValueError(
-                f"it must archive at least 30 days after infrequent access; archive_after_days is "
-                f"{then} and infrequent_access_after_days is {first}"
+            yield Problem(
+                location=("archive_after_days",),
+                value=then,
+                message=f"it must be {first + 30} or more: 30 after infrequent_access_after_days",
             )
-        return self
 
 
 class EncryptionKeySettings(SettingsModel):
@@ -147,7 +148,7 @@ class EncryptionKeySettings(SettingsModel):
 class RepositorySettings(SettingsModel):
     """An ECR repository of training images."""
 
-    name: ShortName
+    name: ShortName = Field(examples=["example"])
     keep_images: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=50, description="The newest tagged images that are kept."
     )
@@ -166,7 +167,7 @@ class RepositorySettings(SettingsModel):
 class ExecutionRoleSettings(SettingsModel):
     """A role that training jobs run as. It always may use the stack's own bucket."""
 
-    name: ShortName
+    name: ShortName = Field(examples=["example"])
     read_buckets: tuple[BucketName, ...] = Field(
         default=(), description="More buckets that jobs may read."
     )
@@ -245,30 +246,43 @@ class NetworkSettings(SettingsModel):
         parts = network.subnets(prefixlen_diff=bits)
         return tuple(str(part) for part in itertools.islice(parts, len(self.availability_zones)))
 
-    @model_validator(mode="after")
-    def _ranges_fit(self) -> NetworkSettings:
+    def problems(self, region: str) -> Iterator[Problem]:
+        """Yield what is wrong between the ranges, and zones that are not the region's."""
+        for index, zone in enumerate(self.availability_zones):
+            at = ("availability_zones", index)
+            if zone[:-1] != region:
+                message = f"it must be a zone of aws.region {region!r}"
+                yield Problem(location=at, value=zone, message=message)
+            if zone in self.availability_zones[:index]:
+                message = "it must be there once: one subnet is made in each zone"
+                yield Problem(location=at, value=zone, message=message)
         vpc = ipaddress.IPv4Network(self.cidr_block)
         if not 16 <= vpc.prefixlen <= 26:
-            raise ValueError(
-                f"it must have a cidr_block of /16 to /26; {self.cidr_block} is /{vpc.prefixlen}"
+            message = "it must be /16 to /26: a VPC has 16 to 65536 addresses, to be parted"
+            yield Problem(location=("cidr_block",), value=self.cidr_block, message=message)
+        elif self.subnet_cidr_blocks:
+            yield from self._subnet_problems(vpc)
+
+    def _subnet_problems(self, vpc: ipaddress.IPv4Network) -> Iterator[Problem]:
+        blocks = [ipaddress.IPv4Network(block) for block in self.subnet_cidr_blocks]
+        if len(blocks) != len(self.availability_zones):
+            yield Problem(
+                location=("subnet_cidr_blocks",),
+                value=list(self.subnet_cidr_blocks),
+                message=f"it must have a range for each of {len(self.availability_zones)} zones",
             )
-        if self.subnet_cidr_blocks and len(self.subnet_cidr_blocks) != len(self.availability_zones):
-            raise ValueError(
-                f"it must have one subnet a zone; {len(self.subnet_cidr_blocks)} ranges are given "
-                f"for {len(self.availability_zones)} zones"
-            )
-        if len(set(self.availability_zones)) != len(self.availability_zones):
-            raise ValueError("it must name each availability zone once")
-        ranges = [ipaddress.IPv4Network(block) for block in self.subnets]
-        for block in ranges:
+        for index, block in enumerate(blocks):
+            at = ("subnet_cidr_blocks", index)
             if not block.subnet_of(vpc):
-                raise ValueError(f"it must have subnets within {vpc}; {block} is not")
-            if not 16 <= block.prefixlen <= 28:
-                raise ValueError(f"it must have subnets of /16 to /28; {block} is not")
-        for one, other in itertools.combinations(ranges, 2):
-            if one.overlaps(other):
-                raise ValueError(f"it must have subnets that do not overlap; {one} and {other} do")
-        return self
+                message = f"it must lie within the VPC's {vpc}"
+                yield Problem(location=at, value=str(block), message=message)
+            elif block.prefixlen > 28:
+                message = "it must be a /28 or larger: AWS keeps five addresses of each subnet"
+                yield Problem(location=at, value=str(block), message=message)
+            for other in blocks[:index]:
+                if block.overlaps(other):
+                    message = f"it must not overlap {other} before it"
+                    yield Problem(location=at, value=str(block), message=message)
 
 
 class StudioSettings(SettingsModel):
@@ -294,23 +308,19 @@ class StudioSettings(SettingsModel):
         default=True, description="Keep the users' home file system when the domain is deleted."
     )
 
-    @model_validator(mode="after")
-    def _profiles_differ(self) -> StudioSettings:
-        repeated = _repeated(self.user_profiles)
-        if repeated:
-            raise ValueError(f"it must name each user profile once; {repeated} is there twice")
-        return self
-
 
 class AwsSettings(SettingsModel):
     """Training on Amazon SageMaker AI in one account and region."""
 
     account_id: Annotated[
         str, matching(r"\d{12}", 'the 12 digits of an AWS account, in quotes: "123456789012"')
-    ] = Field(description="The account. Nothing is deployed where the credentials are another's.")
+    ] = Field(
+        description="The account. Nothing is deployed where the credentials are another's.",
+        examples=["123456789012"],
+    )
     region: Annotated[
         str, matching(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1")
-    ] = Field(description="Where everything is.")
+    ] = Field(description="Where everything is.", examples=["us-east-1"])
     profile: str | None = Field(
         default=None, description="A profile of the AWS configuration. null: the SDK's own search."
     )
@@ -335,7 +345,7 @@ class AwsSettings(SettingsModel):
     ] = Field(
         default=(),
         max_length=20,
-        description="The data scientists' existing roles: the submitter policy is attached to them.",
+        description="The data scientists' own roles, which get the submitter policy.",
     )
     logs: LogSettings = LogSettings()
     network: NetworkSettings | None = Field(
@@ -348,16 +358,32 @@ class AwsSettings(SettingsModel):
 
     def problems(self, common: CommonSettings) -> Iterator[Problem]:
         """Yield what no single field can see: names after prefixing, repeated names, references."""
+        yield from _below("bucket", self.bucket.problems())
+        if self.network is not None:
+            yield from _below("network", self.network.problems(self.region))
+        for section, names in (
+            ("repositories", [item.name for item in self.repositories]),
+            ("execution_roles", [item.name for item in self.execution_roles]),
+        ):
+            yield from _repeated((section,), ("name",), names)
+        yield from self._names(common)
+        yield from self._studio()
+        for index, repository in enumerate(self.repositories):
+            if repository.use_encryption_key and self.encryption_key is None:
+                yield Problem(
+                    location=("repositories", index, "use_encryption_key"),
+                    value=True,
+                    message="it must be false where aws.encryption_key is not given",
+                )
+        if self.budget is not None and not (self.budget.contacts or common.contacts):
+            yield Problem(
+                location=("budget", "contacts"),
+                value=[],
+                message="it must name whom to mail, here or in the stack's contacts",
+            )
+
+    def _names(self, common: CommonSettings) -> Iterator[Problem]:
         scope = common.scope(account=self.account_id, region=self.region)
-        for section in ("repositories", "execution_roles"):
-            seen: set[str] = set()
-            for index, item in enumerate(getattr(self, section)):
-                if item.name in seen:
-                    message = "it must be another name: an entry before it has this one"
-                    yield Problem(
-                        location=(section, index, "name"), value=item.name, message=message
-                    )
-                seen.add(item.name)
         for index, role in enumerate(self.execution_roles):
             try:
                 naming.iam_role_name(scope, role.name)
@@ -367,42 +393,38 @@ class AwsSettings(SettingsModel):
                     value=role.name,
                     message=f"it must be shorter: {error}",
                 )
-        for index, repository in enumerate(self.repositories):
-            if repository.use_encryption_key and self.encryption_key is None:
-                yield Problem(
-                    location=("repositories", index, "use_encryption_key"),
-                    value=True,
-                    message="it must be false where aws.encryption_key is not given",
-                )
-        if self.studio is not None and self.network is None:
+
+    def _studio(self) -> Iterator[Problem]:
+        if self.studio is None:
+            return
+        yield from _repeated(("studio", "user_profiles"), (), self.studio.user_profiles)
+        if self.network is None:
             yield Problem(
                 location=("network",),
                 value=None,
                 message="it must be given where studio is: a domain lives in a VPC",
             )
-        if self.studio is not None and self.network is not None:
-            missing = {"sagemaker.api", "sagemaker.runtime"} - set(self.network.interface_endpoints)
-            if self.studio.app_network_access_type == "VpcOnly" and missing:
-                yield Problem(
-                    location=("studio", "app_network_access_type"),
-                    value="VpcOnly",
-                    message="it must be PublicInternetOnly, or aws.network.interface_endpoints "
-                    f"must list {', '.join(sorted(missing))}",
-                )
-        for zone in self.network.availability_zones if self.network else ():
-            if zone[:-1] != self.region:
-                yield Problem(
-                    location=("network", "availability_zones"),
-                    value=zone,
-                    message=f"it must be a zone of aws.region {self.region!r}",
-                )
-        if self.budget is not None and not (self.budget.contacts or common.contacts):
+            return
+        missing = {"sagemaker.api", "sagemaker.runtime"} - set(self.network.interface_endpoints)
+        if self.studio.app_network_access_type == "VpcOnly" and missing:
             yield Problem(
-                location=("budget", "contacts"),
-                value=[],
-                message="it must name whom to mail, unless the stack's contacts do",
+                location=("studio", "app_network_access_type"),
+                value="VpcOnly",
+                message="it must be PublicInternetOnly, or aws.network.interface_endpoints "
+                f"must list {', '.join(sorted(missing))}",
             )
 
 
-def _repeated(items: tuple[str, ...]) -> str | None:
-    return next((item for item in items if items.count(item) > 1), None)
+def _below(section: str, problems: Iterator[Problem]) -> Iterator[Problem]:
+    for problem in problems:
+        yield dataclasses.replace(problem, location=(section, *problem.location))
+
+
+def _repeated(
+    at: tuple[str | int, ...], key: tuple[str, ...], values: Sequence[str]
+) -> Iterator[Problem]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield Problem(
+                location=(*at, index, *key), value=value, message="it must be there once only"
+            )

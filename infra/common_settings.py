@@ -116,13 +116,24 @@ class CommonSettings(SettingsModel):
         str,
         matching(r"[a-z][a-z0-9]{1,15}", "2-16 lower case letters and digits, from a letter on"),
     ]
-    stack: str
+    # 28: the stack's own longest names, such as its EventBridge rule's, still fit.
+    stack: Annotated[
+        str,
+        matching(
+            r"[A-Za-z0-9][A-Za-z0-9_.-]{0,27}",
+            "1-28 letters, digits, dots, dashes or underscores, from a letter or digit on",
+        ),
+    ]
     environment: Annotated[
         str,
         matching(r"[a-z][a-z0-9]{1,11}", "2-12 lower case letters and digits, such as dev or prod"),
-    ] = Field(description="What the stack is for: dev, test, prod. `prod` turns protections on.")
+    ] = Field(
+        description="What the stack is for: dev, test, prod. `prod` turns protections on.",
+        examples=["dev"],
+    )
     owner: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_tag_value)] = Field(
-        description="The team or person who answers for the stack; a tag on every resource."
+        description="The team or person who answers for the stack; a tag on every resource.",
+        examples=["ml-platform@example.com"],
     )
     contacts: tuple[Email, ...] = Field(
         default=(), max_length=10, description="Who is mailed about budgets and failed jobs."

@@ -7,7 +7,9 @@ registered by then.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,13 +87,17 @@ def check(
     found: list[str] = []
     for name in sorted(set(raw) & _FROM_PULUMI):
         found.append(lines.unknown((name,), sorted(set(Settings.model_fields) - _FROM_PULUMI)))
+    settings: Settings | None
+    touched: list[Location] = []
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         found += [lines.of_pydantic(detail) for detail in error.errors()]
-        raise SettingsError(found) from None
-    found += [lines.of_problem(problem) for problem in _problems(settings)]
-    if found:
+        settings, touched = _mended(values, error)
+    for problem in _problems(settings) if settings is not None else ():
+        if not any(_overlap(problem.location, location) for location in touched):
+            found.append(lines.of_problem(problem))
+    if found or settings is None:
         raise SettingsError(found)
     return settings
 
@@ -175,6 +181,56 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             )
 
 
+def _mended(
+    values: dict[str, Any], error: ValidationError
+) -> tuple[Settings | None, list[Location]]:
+    """Return settings without what is wrong, so that the rest is checked as well, and what went.
+
+    A wrong value gives way to its default, else to its example, else takes its parent with it.
+    None where nothing usable is left.
+    """
+    values = copy.deepcopy(values)
+    touched: list[Location] = []
+    for _ in range(4):  # a parent that goes may be required in turn
+        for detail in error.errors():
+            touched.append(_mend(values, detail["loc"]))
+        try:
+            return Settings.model_validate(values), touched
+        except ValidationError as again:
+            error = again
+    return None, touched
+
+
+def _mend(values: dict[str, Any], location: Location) -> Location:
+    """Put right or take away what stands at a location; return where that was done."""
+    while location:
+        *above, key = location
+        node: Any = values
+        try:
+            for part in above:
+                node = node[part]
+        except (KeyError, IndexError, TypeError):  # gone with an earlier mend
+            return location
+        if isinstance(key, int) or not isinstance(node, dict):
+            location = tuple(above)
+            continue
+        owner = _node_at(tuple(above))
+        field = owner.get("properties", {}).get(key, {})
+        node.pop(key, None)
+        if key not in owner.get("required", ()):
+            return location
+        if "examples" in field:
+            node[key] = field["examples"][0]
+            return location
+        location = tuple(above)
+    return location
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
+
+
 class _Lines:
     """Writes a problem as one line."""
 
@@ -210,6 +266,8 @@ class _Lines:
         )
 
     def _line(self, location: Location, value: Any, message: str) -> str:
+        if location[0] in _FROM_PULUMI:
+            return f"the {location[0]} name {value!r} cannot be used; {message}"
         if isinstance(value, Mapping):  # the message names what in it is wrong
             return (
                 f"{_path(location)} in stack {self.stack!r} is wrong; {message}. "
@@ -243,14 +301,22 @@ def _shown(value: Any) -> str:
 
 def _keys_at(location: Location) -> list[str]:
     """Return the keys that the settings' schema allows in the object at a location."""
-    schema = Settings.model_json_schema()
+    return [name for name in _node_at(location).get("properties", {}) if name not in _FROM_PULUMI]
+
+
+def _node_at(location: Location) -> Mapping[str, Any]:
+    """Return the settings' schema of what stands at a location."""
+    schema = _schema()
     node: Mapping[str, Any] = schema
     for part in location:
         node = _resolved(node, schema)
         node = node.get("items", {}) if isinstance(part, int) else _member(node, part)
-    return [
-        name for name in _resolved(node, schema).get("properties", {}) if name not in _FROM_PULUMI
-    ]
+    return _resolved(node, schema)
+
+
+@functools.cache
+def _schema() -> Mapping[str, Any]:
+    return Settings.model_json_schema()
 
 
 def _member(node: Mapping[str, Any], part: str) -> Mapping[str, Any]:
