@@ -116,6 +116,25 @@ def application(saver: Saver) -> Any:
     return app
 
 
+def _take_roles_as_a_service_does() -> None:
+    """Add to the root's sts:AssumeRole what AWS's services send with theirs.
+
+    No request comes from a service principal here: the SageMaker plane takes a job's role with the
+    root's key, and a trust policy that names the service may want to know for which account.
+    """
+    evaluate = iam_evaluator.evaluate_trust_policy
+
+    def evaluate_with_source(document: Any, caller: str, context: Any = None) -> bool:
+        if context is not None and caller.endswith(":root"):
+            account = context.principal_account
+            source = f"arn:aws:sagemaker:{context.region}:{account}:training-job/lab"
+            context.service_context.setdefault("aws:sourceaccount", account)
+            context.service_context.setdefault("aws:sourcearn", source)
+        return evaluate(document, caller, context)
+
+    iam_evaluator.evaluate_trust_policy = evaluate_with_source
+
+
 def _is_change(method: str, headers: dict[bytes, str], body: bytes) -> bool:
     """Say whether a call may have changed something: by its operation, or in REST protocols by its
     method.
@@ -188,6 +207,7 @@ def main() -> None:
     port = parser.parse_args().port
     state = Path(os.environ["STATE_DIR"])
     state.mkdir(parents=True, exist_ok=True)
+    _take_roles_as_a_service_does()
     asyncio.run(_serve(port, state))
 
 
