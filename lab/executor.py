@@ -303,7 +303,7 @@ def _start_plain(
     on_line(
         "trainstack lab: this machine allows no mount namespaces, so paths such as "
         f"{', '.join(sorted([*instance.mounts, *instance.read_only_mounts]))} exist only as the "
-        "folders that the environment variables name; host names and network isolation are not set up"
+        "folders that the environment variables name; host names and network isolation are missing"
     )
     paths = {
         **{k: str(v) for k, v in instance.mounts.items()},

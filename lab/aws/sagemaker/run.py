@@ -1,0 +1,665 @@
+"""One training job from Starting to its terminal state: instances, data, the user's processes,
+artifacts.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lab import executor
+from lab.aws.sagemaker import images, objects, registry
+from lab.aws.sagemaker.logs import JobLogs
+from lab.aws.sagemaker.session import RoleSession, service_client
+from lab.aws.sagemaker.settings import data_endpoint
+from lab.home import LabError
+
+if TYPE_CHECKING:
+    from lab.aws.sagemaker.jobs import TrainingJobs
+
+ML = "/opt/ml"
+_TOOLKIT = Path(__file__).with_name("toolkit.py")
+_ALGORITHMS = Path(__file__).resolve().parents[2] / "algorithms"
+_MASTER_PORT = 7777
+
+
+class JobFailedError(Exception):
+    """The job ends as Failed; the message is its FailureReason."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One instance of the job."""
+
+    name: str
+    instance_type: str
+    group: str
+    folder: Path
+
+    @property
+    def ml(self) -> Path:
+        return self.folder / "ml"
+
+
+@dataclass
+class Attempt:
+    """One life of the job's instances; a spot interruption ends it and begins the next."""
+
+    number: int
+    hosts: list[Host]
+    running: list[executor.Running] = field(default_factory=list)
+    # Why it was ended from outside, if it was.
+    ended_by: str | None = None
+
+
+class Run:
+    """Runs one job in a thread of its own."""
+
+    def __init__(self, jobs: TrainingJobs, name: str, slot: int) -> None:
+        self._jobs = jobs
+        self._settings = jobs.settings
+        self._clock = jobs.clock
+        self.name = name
+        self.slot = slot
+        document = jobs.document(name)
+        self._request: dict[str, Any] = document["request"]
+        self._arn: str = document["describe"]["TrainingJobArn"]
+        self._stop = bool(document["internal"].get("stop_requested"))
+        self._interrupt = False
+        self._wake = threading.Event()
+        self._over = False
+        self.token = secrets.token_urlsafe(24)
+        self.role: RoleSession | None = None
+        self._trained_seconds = 0.0
+        self._logs: JobLogs | None = None
+        self._folder = self._settings.jobs_folder / name
+        self._thread = threading.Thread(target=self._main, name=f"job-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the job to stop: SIGTERM, the grace, SIGKILL, and what it saved is uploaded."""
+        self._stop = True
+        self._wake.set()
+        self._jobs.capacity.wake()
+
+    def interrupt(self) -> None:
+        """Take the spot instances away, with the notice that EC2 gives."""
+        self._interrupt = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the clock again."""
+        self._wake.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the thread to end."""
+        self._thread.join(timeout)
+
+    # --- the job's life
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except JobFailedError as error:
+            self._finish("Failed", "Training job failed", "Failed", FailureReason=str(error))
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"InternalServerError: {type(error).__name__}: {error}"
+            self._finish("Failed", "Training job failed", "Failed", FailureReason=reason[:1024])
+        finally:
+            self._over = True
+            if self._logs:
+                self._logs.close()
+            self._jobs.ended(self.name)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        began = self._clock.now()
+        count = len(self._host_plan())
+        waiting = self._jobs.capacity.take(self.name, count, self._say_waiting, lambda: self._stop)
+        if not waiting:
+            self._stopped_early()
+            return
+        try:
+            self.role = RoleSession(self._request["RoleArn"], self._settings.region)
+        except (ClientError, BotoCoreError) as error:
+            raise JobFailedError(
+                f"ClientError: Could not assume role {self._request['RoleArn']}: {error}"
+            ) from error
+        image = images.resolve(
+            self._request["AlgorithmSpecification"],
+            self._request.get("HyperParameters") or {},
+            self._settings.account_id,
+        )
+        number = 0
+        while True:
+            attempt = self._prepare(number, image)
+            if attempt is None:
+                self._stopped_early()
+                return
+            self._train(attempt, image, began)
+            if attempt.ended_by != "interrupt":
+                break
+            shutil.rmtree(attempt.hosts[0].folder.parent, ignore_errors=True)
+            number += 1
+            if self._stop:
+                self._stopped_early()
+                return
+            self._say("Starting", "Preparing the instances for training")
+        self._close(attempt)
+
+    def _stopped_early(self) -> None:
+        self._finish("Stopped", "Training job stopped", "Stopped")
+
+    def _prepare(self, number: int, image: images.Image) -> Attempt | None:
+        """Make the instances' folders and fetch what the job reads; None where it was stopped
+        meanwhile.
+        """
+        hosts = [
+            Host(name, kind, group, self._folder / str(number) / name)
+            for name, kind, group in self._host_plan()
+        ]
+        self._say("Downloading", "Downloading input data")
+        for host in hosts:
+            for part in (
+                "input/config",
+                "input/data",
+                "model",
+                "output/data",
+                "output/intermediate",
+            ):
+                (host.ml / part).mkdir(parents=True)
+            (host.ml / "code").mkdir()
+            self._checkpoint_folder(host).mkdir(parents=True)
+        assert self.role is not None  # noqa: S101 - set before the first attempt
+        s3 = self.role.client("s3")
+        channels: dict[str, Any] = {}
+        for channel in self._request.get("InputDataConfig") or []:
+            channels[channel["ChannelName"]] = self._fetch_channel(s3, channel, hosts)
+        if uri := self._checkpoint_uri():
+            for host in hosts:
+                self._restore(s3, uri, self._checkpoint_folder(host))
+        for host in hosts:
+            self._write_config(host, hosts, channels)
+            if image.kind == "own":
+                self._say("Downloading", "Downloading the training image")
+                try:
+                    registry.pull(image, host.folder / "rootfs", self._settings, self.role)
+                except registry.PullError as error:
+                    raise JobFailedError(f"ClientError: {error}") from error
+        return None if self._stop else Attempt(number, hosts)
+
+    def _fetch_channel(
+        self, s3: Any, channel: dict[str, Any], hosts: Sequence[Host]
+    ) -> dict[str, Any]:
+        name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
+        mode = self._mode(channel)
+        distribution = source.get("S3DataDistributionType", "FullyReplicated")
+        try:
+            found = objects.list_channel(
+                s3, source, self._request["RoleArn"], self._settings.region
+            )
+            for index, host in enumerate(hosts):
+                part = objects.shard(found, distribution, index, len(hosts))
+                folder = host.ml / "input" / "data"
+                if mode == "Pipe":
+                    self._stream(s3, part, folder, name, channel)
+                    continue
+                (folder / name).mkdir()
+                objects.download(s3, part, folder / name)
+        except objects.DownloadError as error:
+            raise JobFailedError(str(error)) from error
+        described = {
+            "TrainingInputMode": "File" if mode == "FastFile" else mode,
+            "S3DistributionType": distribution,
+            "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+        }
+        if channel.get("ContentType"):
+            described["ContentType"] = channel["ContentType"]
+        return described
+
+    def _stream(
+        self, s3: Any, part: Sequence[objects.S3Object], folder: Path, name: str, channel: Any
+    ) -> None:
+        first = folder / f"{name}_0"
+        threading.Thread(
+            target=objects.stream,
+            args=(s3, part, folder, name, channel, lambda: self._over or not folder.exists()),
+            daemon=True,
+        ).start()
+        waiting = threading.Event()
+        while not first.exists():
+            waiting.wait(0.005)
+
+    def _restore(self, s3: Any, uri: str, folder: Path) -> None:
+        try:
+            found = list(objects.list_prefix(s3, f"{uri.rstrip('/')}/"))
+            objects.download(s3, found, folder)
+        except objects.DownloadError as error:
+            raise JobFailedError(str(error)) from error
+        except (ClientError, BotoCoreError) as error:
+            raise JobFailedError(
+                f"ClientError: Cannot read the checkpoints at {uri}: {error}"
+            ) from error
+
+    # --- training
+
+    def _train(self, attempt: Attempt, image: images.Image, began: float) -> None:
+        """Run the attempt's instances until they end or are ended."""
+        assert self.role is not None  # noqa: S101
+        if self._logs is None:
+            self._logs = JobLogs(
+                self.name,
+                self.role.client("logs"),
+                service_client("cloudwatch", self._settings.region),
+                self._request["AlgorithmSpecification"].get("MetricDefinitions") or [],
+                self._settings.home / "logs" / self.name,
+            )
+        self._say("Training", "Training image download completed. Training in progress.")
+        started = time.time()
+        self._jobs.note(self.name, TrainingStartTime=started, once=True)
+        self._wake.clear()
+        try:
+            for host in attempt.hosts:
+                self._start_host(attempt, host, image, int(started))
+        except LabError as error:
+            for running in attempt.running:
+                running.kill()
+            raise JobFailedError(f"InternalServerError: {error}") from error
+        syncing = threading.Event()
+        syncer = threading.Thread(
+            target=self._sync_checkpoints, args=(attempt, syncing), daemon=True
+        )
+        syncer.start()
+        self._watch(attempt, began, self._clock.now())
+        self._trained_seconds += time.time() - started
+        syncing.set()
+        syncer.join()
+
+    def _start_host(self, attempt: Attempt, host: Host, image: images.Image, epoch: int) -> None:
+        assert self._logs is not None  # noqa: S101
+        logs, stream = self._logs, f"{host.name}-{epoch}"
+        if image.notice:
+            logs.line(stream, image.notice)
+        isolated = bool(self._request.get("EnableNetworkIsolation"))
+        running = executor.start(
+            executor.Instance(
+                argv=self._command(host, image),
+                env=self._environment(isolated, image),
+                cwd=self._working_folder(host),
+                mounts={ML: host.ml, **self._extra_mounts(host)},
+                read_only_mounts={
+                    "/opt/sagemaker/toolkit.py": _TOOLKIT,
+                    "/opt/sagemaker/algorithms": _ALGORITHMS,
+                }
+                if image.kind != "own"
+                else {},
+                hostname=host.name,
+                hosts={h.name: self._address(i) for i, h in enumerate(attempt.hosts)},
+                network=not isolated,
+                network_of=attempt.running[0] if isolated and attempt.running else None,
+                rootfs=host.folder / "rootfs" if image.kind == "own" else None,
+                scratch=host.folder / "scratch",
+            ),
+            lambda text: logs.line(stream, text),
+        )
+        attempt.running.append(running)
+
+        def tell() -> None:
+            running.wait()
+            self._wake.set()
+
+        threading.Thread(target=tell, daemon=True).start()
+
+    def _watch(self, attempt: Attempt, began: float, started: float) -> None:
+        """Wait for the instances; end them on a stop, an interruption, a limit or another's
+        failure.
+        """
+        condition = self._request["StoppingCondition"]
+        earlier = self._trained_seconds
+        deadlines = [
+            ("max_runtime", started + condition.get("MaxRuntimeInSeconds", 86400) - earlier)
+        ]
+        if "MaxWaitTimeInSeconds" in condition:
+            deadlines.append(("max_wait", began + condition["MaxWaitTimeInSeconds"]))
+        kill_at: float | None = None
+        while any(running.poll() is None for running in attempt.running):
+            now = self._clock.now()
+            if attempt.ended_by is None:
+                attempt.ended_by = self._reason_to_end(attempt, deadlines, now)
+                if attempt.ended_by:
+                    self._announce_end(attempt.ended_by)
+                    for running in attempt.running:
+                        running.terminate()
+                    spot = attempt.ended_by == "interrupt"
+                    kill_at = now + (
+                        self._settings.spot_grace if spot else self._settings.stop_grace
+                    )
+            elif kill_at is not None and now >= kill_at:
+                for running in attempt.running:
+                    running.kill()
+                kill_at = None
+            pending = (
+                [at for _, at in deadlines] if attempt.ended_by is None else [kill_at or now + 1]
+            )
+            self._wake.wait(max(0.0, min(*pending, now + 60) - now))
+            self._wake.clear()
+
+    def _reason_to_end(
+        self, attempt: Attempt, deadlines: Sequence[tuple[str, float]], now: float
+    ) -> str | None:
+        if self._stop:
+            return "stop"
+        if self._interrupt:
+            self._interrupt = False
+            return "interrupt"
+        if any(running.returncode for running in attempt.running):
+            return "failure"
+        return next((reason for reason, at in deadlines if now >= at), None)
+
+    def _announce_end(self, reason: str) -> None:
+        if reason == "stop":
+            self._say("Stopping", "Stopping the training job", "Stopping")
+        elif reason == "interrupt":
+            self._say("Interrupted", "Training job interrupted: the spot instances are reclaimed")
+        elif reason in ("max_runtime", "max_wait"):
+            self._say("Stopping", "Stopping the training job", "Stopping")
+
+    def _sync_checkpoints(self, attempt: Attempt, over: threading.Event) -> None:
+        uri = self._checkpoint_uri()
+        if not uri or self.role is None:
+            return
+        extra = objects.encryption(self._request["OutputDataConfig"].get("KmsKeyId"))
+        s3 = self.role.client("s3")
+        folders = [self._checkpoint_folder(host) for host in attempt.hosts]
+        seen: list[dict[str, tuple[int, int]]] = [_signatures(folder) for folder in folders]
+        last = False
+        while not last:
+            last = over.wait(self._settings.checkpoint_sync_interval)
+            for folder, known in zip(folders, seen, strict=True):
+                try:
+                    objects.upload_folder(s3, folder, uri, extra, known)
+                except (ClientError, BotoCoreError) as error:
+                    print(f"{self.name}: checkpoint not uploaded: {error}", file=sys.stderr)
+
+    # --- the end
+
+    def _close(self, attempt: Attempt) -> None:
+        """Upload what the job made, deliver its logs and set its terminal state."""
+        self._say("Uploading", "Uploading generated training model")
+        failed = next((r.returncode for r in attempt.running if r.returncode), None)
+        ended_by = attempt.ended_by
+        keep_model = failed is None or ended_by in ("stop", "max_runtime", "max_wait")
+        try:
+            artifacts = self._upload(attempt, keep_model)
+        except (ClientError, BotoCoreError, OSError) as error:
+            uri = self._request["OutputDataConfig"]["S3OutputPath"]
+            raise JobFailedError(
+                f"ClientError: Failed to upload the model or output to {uri} with the role "
+                f"{self._request['RoleArn']}: {error}"
+            ) from error
+        if self._logs:
+            self._logs.close()
+        if ended_by == "stop":
+            self._finish("Stopped", "Training job stopped", "Stopped", **artifacts)
+        elif ended_by == "max_runtime":
+            message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
+            self._finish("MaxRuntimeExceeded", message, "Stopped", **artifacts)
+        elif ended_by == "max_wait":
+            message = "Training job exceeded MaxWaitTimeInSeconds provided"
+            self._finish("MaxWaitTimeExceeded", message, "Stopped", **artifacts)
+        elif failed is not None:
+            reason = self._failure_reason(attempt)
+            self._finish("Failed", "Training job failed", "Failed", FailureReason=reason)
+        else:
+            self._finish("Completed", "Training job completed", "Completed", **artifacts)
+
+    def _upload(self, attempt: Attempt, keep_model: bool) -> dict[str, Any]:
+        assert self.role is not None  # noqa: S101
+        s3, output = self.role.client("s3"), self._request["OutputDataConfig"]
+        base = f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output"
+        extra = objects.encryption(output.get("KmsKeyId"))
+        plain = output.get("CompressionType", "GZIP") == "NONE"
+        data = [host.ml / "output" / "data" for host in attempt.hosts]
+        models = [host.ml / "model" for host in attempt.hosts]
+        artifacts: dict[str, Any] = {}
+        if keep_model:
+            if plain:
+                for folder in reversed(models):
+                    objects.upload_folder(s3, folder, f"{base}/model", extra, {})
+            else:
+                objects.upload_archive(s3, models, f"{base}/model.tar.gz", extra)
+            suffix = "model/" if plain else "model.tar.gz"
+            artifacts["ModelArtifacts"] = {"S3ModelArtifacts": f"{base}/{suffix}"}
+        if not all(objects.is_empty(folder) for folder in data):
+            if plain:
+                for folder in reversed(data):
+                    objects.upload_folder(s3, folder, f"{base}/data", extra, {})
+            else:
+                objects.upload_archive(s3, data, f"{base}/output.tar.gz", extra)
+        return artifacts
+
+    def _failure_reason(self, attempt: Attempt) -> str:
+        """AlgorithmError, with the failure file of the first instance that failed, or its last
+        words.
+        """
+        for host, running in zip(attempt.hosts, attempt.running, strict=True):
+            if not running.returncode:
+                continue
+            file = host.ml / "output" / "failure"
+            text = (
+                file.read_text(encoding="utf-8", errors="replace")[:1024] if file.exists() else ""
+            )
+            if not text.strip() and self._logs:
+                text = _last_traceback(self._logs.tail)
+            return f"AlgorithmError: {text.strip()}, exit code: {running.returncode}"
+        return "InternalServerError: no instance has failed"
+
+    def _finish(self, secondary: str, message: str, status: str, **fields: Any) -> None:
+        if self._trained_seconds:
+            # What really ran, also for spot jobs: a discount is a price, and prices are not
+            # measured.
+            seconds = max(1, round(self._trained_seconds))
+            fields |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        if self._logs:
+            self._logs.close()
+            fields["FinalMetricDataList"] = [
+                {"MetricName": name, "Value": value, "Timestamp": when}
+                for name, (value, when) in self._logs.final.items()
+            ]
+        self._jobs.transition(self.name, secondary, message, status, **fields)
+
+    def _say(self, secondary: str, message: str, status: str | None = None) -> None:
+        self._jobs.transition(self.name, secondary, message, status)
+
+    def _say_waiting(self, message: str) -> None:
+        self._say("Starting", message)
+
+    # --- the contract of the container
+
+    def _host_plan(self) -> list[tuple[str, str, str]]:
+        """Return (host name, instance type, group) of each instance."""
+        resources = self._request["ResourceConfig"]
+        groups: list[dict[str, Any]] = resources.get("InstanceGroups") or [
+            {**resources, "InstanceGroupName": "homogeneousCluster"}
+        ]
+        kinds = [
+            (group["InstanceType"], group["InstanceGroupName"])
+            for group in groups
+            for _ in range(group["InstanceCount"])
+        ]
+        return [(f"algo-{n}", kind, group) for n, (kind, group) in enumerate(kinds, start=1)]
+
+    def _address(self, index: int) -> str:
+        return f"127.1.{self.slot}.{index + 1}"
+
+    def _mode(self, channel: dict[str, Any]) -> str:
+        default = self._request["AlgorithmSpecification"]["TrainingInputMode"]
+        return channel.get("InputMode", default)
+
+    def _checkpoint_uri(self) -> str | None:
+        return (self._request.get("CheckpointConfig") or {}).get("S3Uri")
+
+    def _checkpoint_path(self) -> str:
+        config = self._request.get("CheckpointConfig") or {}
+        return config.get("LocalPath") or f"{ML}/checkpoints"
+
+    def _checkpoint_folder(self, host: Host) -> Path:
+        path = self._checkpoint_path()
+        if path.startswith(f"{ML}/"):
+            return host.ml / path.removeprefix(f"{ML}/")
+        return host.folder / "checkpoints"
+
+    def _extra_mounts(self, host: Host) -> dict[str, Path]:
+        path = self._checkpoint_path()
+        return {} if path.startswith(f"{ML}/") else {path: self._checkpoint_folder(host)}
+
+    def _working_folder(self, host: Host) -> str:
+        configured = registry.working_folder(host.folder / "rootfs")
+        return configured or f"{ML}/code"
+
+    def _command(self, host: Host, image: images.Image) -> list[str]:
+        algorithm = self._request["AlgorithmSpecification"]
+        arguments = algorithm.get("ContainerArguments") or []
+        if entry := algorithm.get("ContainerEntrypoint"):
+            return [*entry, *arguments]
+        if image.kind == "own":
+            return registry.command(host.folder / "rootfs", arguments or ["train"])
+        if image.algorithm:
+            return ["python", "-m", f"algorithms.{image.algorithm}"]
+        return ["python", "/opt/sagemaker/toolkit.py", *arguments]
+
+    def _environment(self, isolated: bool, image: images.Image) -> dict[str, str]:
+        region = self._settings.region
+        env = {
+            "TRAINING_JOB_NAME": self.name,
+            "TRAINING_JOB_ARN": self._arn,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "SAGEMAKER_BASE_DIR": ML,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "TRAINSTACK_LAB_MASTER_PORT": str(_MASTER_PORT + self.slot),
+        }
+        if image.algorithm:
+            env["PYTHONPATH"] = "/opt/sagemaker"
+        if not isolated:
+            # An isolated container has no credentials either:
+            # https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html
+            env |= {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._settings.endpoint}/_lab/credentials",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": self.token,
+            }
+            if endpoint := data_endpoint():
+                env["AWS_ENDPOINT_URL"] = endpoint
+        return env | (self._request.get("Environment") or {})
+
+    def _write_config(self, host: Host, hosts: Sequence[Host], channels: dict[str, Any]) -> None:
+        groups: dict[str, dict[str, Any]] = {}
+        for each in hosts:
+            group = groups.setdefault(
+                each.group,
+                {
+                    "instance_group_name": each.group,
+                    "instance_type": each.instance_type,
+                    "hosts": [],
+                },
+            )
+            group["hosts"].append(each.name)
+        resources = {
+            "current_host": host.name,
+            "current_instance_type": host.instance_type,
+            "current_group_name": host.group,
+            "hosts": [each.name for each in hosts],
+            "instance_groups": list(groups.values()),
+            # Loopback is what the lab's instances talk over.
+            "network_interface_name": "lo",
+        }
+        folder = host.ml / "input" / "config"
+        for name, content in (
+            ("hyperparameters", self._request.get("HyperParameters") or {}),
+            ("inputdataconfig", channels),
+            ("resourceconfig", resources),
+        ):
+            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+class Capacity:
+    """How many instances run at once on this machine; jobs beyond wait, first come first served."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._used: dict[str, int] = {}
+        self._queue: list[str] = []
+        self._changed = threading.Condition()
+
+    def take(
+        self, job: str, count: int, say: Callable[[str], None], is_stopped: Callable[[], bool]
+    ) -> bool:
+        """Wait for ``count`` instances; False where the job was stopped meanwhile."""
+        with self._changed:
+            self._queue.append(job)
+            told = False
+            try:
+                # A job larger than the machine runs alone rather than never.
+                while self._queue[0] != job or (
+                    self._used and sum(self._used.values()) + count > self.limit
+                ):
+                    if is_stopped():
+                        return False
+                    if not told:
+                        told = True
+                        used = sum(self._used.values())
+                        say(f"Waiting for {count} instances: {used} of {self.limit} are in use")
+                    self._changed.wait()
+                self._used[job] = count
+                return True
+            finally:
+                self._queue.remove(job)
+                self._changed.notify_all()
+
+    def give_back(self, job: str) -> None:
+        """Free a job's instances."""
+        with self._changed:
+            self._used.pop(job, None)
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let those that wait look whether they were stopped."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def set_limit(self, limit: int) -> None:
+        """Change the limit."""
+        with self._changed:
+            self.limit = limit
+            self._changed.notify_all()
+
+
+def _signatures(folder: Path) -> dict[str, tuple[int, int]]:
+    """What was restored is there already."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _last_traceback(lines: Sequence[str]) -> str:
+    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
+    chosen = lines[starts[-1] :] if starts else lines[-5:]
+    return "\n".join(chosen)[-1024:]
