@@ -5,8 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from infra.outputs import StackOutputs
+    from policy.rules import PolicyConfig
+    from review.quota import QuotaFinding
 
 
 class ReviewFailedError(Exception):
@@ -88,6 +94,7 @@ def review(
     trainstack review preview.json
     trainstack review dev.json prod.json --output markdown --fail-on data-loss,public,'cost>500' > comment.md
     """
+    from infra.outputs import StackOutputs
     from review.markdown import render_markdown
     from review.preview import SIZE_LIMIT_MIB, load_preview
     from review.report import review_previews
@@ -99,17 +106,16 @@ def review(
         raise click.BadParameter(str(error), param_hint="--fail-on") from error
     if list(previews).count("-") > 1:
         raise click.BadParameter("standard input can be read once", param_hint="PREVIEWS")
-    loaded = [load_preview(path, size_limit_mib=max_size or SIZE_LIMIT_MIB) for path in previews]
+    wanted = {item.name for item in thresholds}
     reviews = review_previews(
-        loaded,
+        [load_preview(path, size_limit_mib=max_size or SIZE_LIMIT_MIB) for path in previews],
         jobs=jobs,
-        with_policy=policy
-        or policy_config is not None
-        or any(t.name == "policy" for t in thresholds),
-        policy_config=policy_config,
+        policy_config=_policy_config(policy_config)
+        if policy or policy_config is not None or "policy" in wanted
+        else None,
         state=state,
-        outputs=outputs,
-        with_quota=quota or any(t.name == "quota" for t in thresholds),
+        outputs=StackOutputs.from_file(outputs) if outputs else None,
+        quota=ask_quotas if quota or "quota" in wanted else None,
     )
     failed = failures(reviews, thresholds)
     if output == "json":
@@ -128,3 +134,42 @@ def review(
         print_reviews(reviews, Console(file=sys.stdout, soft_wrap=True))
     if failed:
         raise ReviewFailedError("\n".join(f"fails on {reason}" for reason in failed))
+
+
+def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
+    """Ask both clouds for the quotas that a stack's outputs need. Raises what the SDKs raise for lack of credentials."""
+    from review.quota import azure_findings, fetch_azure, fetch_sagemaker, sagemaker_findings
+
+    findings: list[QuotaFinding] = []
+    if outputs.aws_region and outputs.aws_allowed_instance_types:
+        import boto3
+
+        client = boto3.client("service-quotas", region_name=outputs.aws_region)
+        wanted = dict.fromkeys(outputs.aws_allowed_instance_types, 1)
+        findings += sagemaker_findings(wanted, fetch_sagemaker(client))
+    if outputs.azure_location and outputs.azure_compute_clusters:
+        from azure.ai.ml import MLClient
+        from azure.identity import DefaultAzureCredential
+
+        ml = MLClient(
+            DefaultAzureCredential(),
+            outputs.require("azure_subscription_id"),
+            outputs.require("azure_resource_group_name"),
+            outputs.require("azure_workspace_name"),
+        )
+        sizes, usages = fetch_azure(ml, outputs.azure_location)
+        findings += azure_findings(outputs.azure_compute_clusters, sizes, usages)
+    return findings
+
+
+def _policy_config(path: Path | None) -> PolicyConfig:
+    from policy.rules import PolicyConfig, PolicyConfigError
+
+    if path is None:
+        return PolicyConfig()
+    try:
+        return PolicyConfig.parse(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, PolicyConfigError):
+            raise
+        raise PolicyConfigError(f"policy config {str(path)!r} cannot be read: {error}") from error

@@ -12,10 +12,14 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from review.access import AccessChange
 from review.diff import PropertyChange, is_policy, show_pair
 from review.summary import ResourceChange, Review
+
+if TYPE_CHECKING:
+    from pricing.stack_cost import CostLine
 
 # GitHub refuses a body over 65,536 characters. UTF-16 units are counted, with a margin for what a workflow adds.
 LIMIT = 62_000
@@ -419,7 +423,8 @@ def _policy(review: Review) -> _Section:
 
 
 def _quota(review: Review) -> _Section:
-    items = [(f"- {_prose(item.text)}",) * 3 for item in review.quota]
+    lines = [f"- {_prose(item.text)}" for item in review.quota]
+    items = [(line, line, line) for line in lines]
     return _Section("quota", f"Over quota ({len(items)})", items)
 
 
@@ -457,8 +462,8 @@ def _signed(value: float) -> str:
     return f"{value:+,.2f}" if abs(value) >= 0.005 else "0.00"
 
 
-def _change(line: object) -> str:
-    before, after = line.ceiling_before, line.ceiling_after  # ty: ignore[unresolved-attribute]
+def _change(line: CostLine) -> str:
+    before, after = line.ceiling_before, line.ceiling_after
     if before is None or after is None:
         return "no price"
     return _signed(after - before)
