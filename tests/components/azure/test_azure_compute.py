@@ -18,7 +18,7 @@ IN_WORKSPACE: dict[str, Any] = {
 
 
 def cluster_args(**more: Any) -> ComputeClusterArgs:
-    given = {"size": "Standard_DS3_v2"} | IN_WORKSPACE | more
+    given: dict[str, Any] = {"size": "Standard_DS3_v2"} | IN_WORKSPACE | more
     return ComputeClusterArgs(compute_name="cpu", identity_id="/identity", **given)
 
 
