@@ -273,7 +273,9 @@ class _Lines:
                 f"{_path(location)} in stack {self.stack!r} is wrong; {message}. "
                 f"Edit stacks/Pulumi.{self.stack}.yaml"
             )
-        shown = "[secret]" if str(location[0]) in self.secret_keys else _shown(value)
+        shown = "not given" if value is None else _shown(value)
+        if str(location[0]) in self.secret_keys:
+            shown = "[secret]"
         return (
             f"{_path(location)} is {shown} in stack {self.stack!r}; {message}. "
             f"{self._way_out(location)}"
