@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 Cloud = Literal["aws", "azure"]
+CLOUDS: tuple[Cloud, ...] = ("aws", "azure")
 
 DATA = Path(__file__).parent / "data"
 AZURE_FILE = "azure_vm_sizes.csv"
