@@ -16,7 +16,6 @@ from components import naming
 from infra import azure_stack
 from infra.azure_settings import SYSTEM_DATASTORES, AzureSettings
 from infra.common_settings import CommonSettings
-from tests.components.azure.recorder import run_program, start_recorder
 
 LEAST: dict[str, Any] = {
     "subscription_id": "11111111-2222-3333-4444-555555555555",
@@ -449,11 +448,10 @@ def valid_settings(draw: st.DrawFn) -> AzureSettings:
 @hypothesis_settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
-def test_any_valid_settings_build_with_every_name_unique(azure, environment, stack, today):
+def test_any_valid_settings_build_with_every_name_unique(record, azure, environment, stack, today):
     common = CommonSettings(project="trainstack", stack=stack, environment=environment, owner="ml")
     assert not list(azure.problems(common))
-    cloud = start_recorder()
-    run_program(lambda provider: azure_stack.build(azure, common, provider, today=today))
+    cloud = record(lambda provider: azure_stack.build(azure, common, provider, today=today))
     registered = [(item.type, item.name) for item in cloud.resources]
     assert len(set(registered)) == len(registered)
     computes = [item.inputs["computeName"] for item in cloud.of("machinelearningservices:Compute")]
