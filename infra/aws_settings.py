@@ -7,9 +7,10 @@ import functools
 import ipaddress
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt
+from pydantic_core import core_schema
 
 from components import naming
 from infra.common_settings import (
@@ -35,43 +36,47 @@ DAY_SECONDS = 86_400
 
 
 @functools.cache
-def training_instance_types() -> frozenset[str]:
-    """Return every instance type that SageMaker trains on, as the installed botocore knows them."""
+def instance_types(shape: str) -> frozenset[str]:
+    """Return the instance types of a shape of SageMaker's API, as the installed botocore has it.
+
+    The list changes with botocore; nothing of it is retyped here.
+    """
     from botocore.loaders import Loader
 
     model = Loader().load_service_model("sagemaker", "service-2")
-    return frozenset(model["shapes"]["TrainingInstanceType"]["enum"])
+    return frozenset(model["shapes"][shape]["enum"]) - {"system"}
 
 
-@functools.cache
-def studio_instance_types() -> frozenset[str]:
-    """Return every instance type of a Studio app, as the installed botocore knows them."""
-    from botocore.loaders import Loader
+@dataclasses.dataclass(frozen=True)
+class _InstanceTypeOf:
+    """An instance type of a shape of the API; ``purpose`` completes ``SageMaker ...``."""
 
-    model = Loader().load_service_model("sagemaker", "service-2")
-    return frozenset(model["shapes"]["AppInstanceType"]["enum"]) - {"system"}
+    shape: str
+    purpose: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"enum": sorted(instance_types(self.shape))}
+
+    def _check(self, value: str) -> str:
+        known = instance_types(self.shape)
+        if value in known:
+            return value
+        family = value.rpartition(".")[0]
+        near = sorted(name for name in known if name.rpartition(".")[0] == family)
+        families = ", ".join(sorted({name.split(".")[1] for name in known}))
+        allowed = ", ".join(near) if near else f"ml.<family>.<size> of the families {families}"
+        raise ValueError(f"it must be an instance type that SageMaker {self.purpose}: {allowed}")
 
 
-def _one_of(value: str, known: frozenset[str], what: str) -> str:
-    if value in known:
-        return value
-    family = value.rpartition(".")[0]
-    near = sorted(name for name in known if name.rpartition(".")[0] == family)
-    families = ", ".join(sorted({name.split(".")[1] for name in known}))
-    allowed = ", ".join(near) if near else f"ml.<family>.<size> of the families {families}"
-    raise ValueError(f"it must be an instance type that SageMaker {what}: {allowed}")
-
-
-def _training_type(value: str) -> str:
-    return _one_of(value, training_instance_types(), "trains on")
-
-
-def _studio_type(value: str) -> str:
-    return _one_of(value, studio_instance_types(), "runs Studio apps on")
-
-
-InstanceType = Annotated[str, AfterValidator(_training_type)]
-StudioInstanceType = Annotated[str, AfterValidator(_studio_type)]
+TrainingInstanceType = Annotated[str, _InstanceTypeOf("TrainingInstanceType", "trains on")]
+StudioInstanceType = Annotated[str, _InstanceTypeOf("AppInstanceType", "runs Studio apps on")]
 BucketName = Annotated[
     str,
     matching(
@@ -188,7 +193,7 @@ class ExecutionRoleSettings(SettingsModel):
 class LimitSettings(SettingsModel):
     """What one training job may be. The submitter policy and the job's check at submit hold it."""
 
-    instance_types: tuple[InstanceType, ...] = Field(
+    instance_types: tuple[TrainingInstanceType, ...] = Field(
         default=DEFAULT_INSTANCE_TYPES,
         max_length=60,
         description="Instance types that a job may run on. []: every type SageMaker trains on.",

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PositiveFloat,
+)
+from pydantic_core import core_schema
 
 from components.naming import NameScope
 from components.tags import MAX_TAGS, check_tag, stack_tags
@@ -70,16 +79,31 @@ def _tag_value(value: str) -> str:
     return value
 
 
-def matching(pattern: str, allowed: str) -> AfterValidator:
-    """Return a validator of a whole string whose message says ``it must be <allowed>``."""
-    compiled = re.compile(pattern)
+@dataclass(frozen=True)
+class matching:  # lower case: it reads as part of an annotation, like Field
+    """A whole string of a regular expression; ``allowed`` completes ``it must be ...``."""
 
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(f"it must be {allowed}")
+    pattern: str
+    allowed: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = handler(schema)
+        # Editors read JavaScript's expressions, which have no flags inside.
+        return (
+            described if "(?i)" in self.pattern else described | {"pattern": f"^({self.pattern})$"}
+        )
+
+    def _check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"it must be {self.allowed}")
         return value
-
-    return AfterValidator(check)
 
 
 Email = Annotated[str, AfterValidator(_email)]

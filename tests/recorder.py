@@ -1,4 +1,4 @@
-"""A recorder in place of Pulumi's engine: it keeps what a program asks for and answers as AWS would.
+"""A recorder in place of Pulumi's engine: it keeps what is asked for and answers as clouds would.
 
 An assertion about what is absent is worth as much as one about what is there, so tests look at the
 recorder after the program has run, and never into an ``apply``.
@@ -59,11 +59,11 @@ class Recorder(pulumi.runtime.Mocks):
             return "", inputs
         return f"{args.name}-id", inputs | _computed(args.typ, inputs)
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict, list[tuple[str, str]] | None]:
         raise AssertionError(f"the stack looked something up: {args.token}")
 
     def of(self, type_: str) -> list[Registered]:
-        """Return the registrations of a type, given by its end: ``s3/bucket:Bucket``, ``Bucket``."""
+        """Return the registrations of a type, given by its end, such as ``s3/bucket:Bucket``."""
         return [item for item in self.seen if item.type.endswith((f":{type_}", f"/{type_}"))]
 
     def only(self, type_: str) -> Registered:
