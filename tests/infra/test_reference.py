@@ -1,4 +1,4 @@
-"""The generated files: the committed ones are what the code says today, and stack files obey them."""
+"""The generated files: the committed ones are what the code says, and stack files obey them."""
 
 from __future__ import annotations
 
