@@ -17,6 +17,7 @@ from infra.outputs import StackOutputs, StackOutputsError
 from review.diff import plain
 from review.grant import Grant, allows, parse_document
 from review.preview import Preview, State, Step, canonical_type
+from review.spot import lint
 
 if TYPE_CHECKING:
     from training.job import JobSpec
@@ -101,6 +102,8 @@ def check_jobs(
 
     now = outputs or (outputs_of(preview) if preview else None)
     before, after, changes = _views(preview, now)
+    # A preview without --show-sames and without outputs says nothing of what it does not list.
+    knows = now is not None or (preview is not None and preview.is_whole)
     findings: list[Broken] = []
     for path in job_files(paths):
         name = path.as_posix()
@@ -123,7 +126,20 @@ def check_jobs(
             change = finding.change
             if (finding.cloud, finding.problem) in was and finding.level == "breaks":
                 change = "none; it is so without the change"
+            if not knows and change.startswith("none"):
+                continue
             findings.append(replace(finding, job=name, change=change))
+        findings += [
+            Broken(
+                job=name,
+                cloud="",
+                level="warns",
+                problem=warning.message,
+                change="none; it is so without the change",
+                fix=warning.fix,
+            )
+            for warning in lint(spec)
+        ]
     return findings
 
 

@@ -86,6 +86,9 @@ _SHORTEN = (
     ("replaced", 2),
     ("losses", 2),
     ("access-gains", 3),
+    ("job-warnings", 1),
+    ("job-warnings", 3),
+    ("broken", 1),
     ("broken", 3),
     ("deleted", 3),
     ("replaced", 3),
@@ -181,7 +184,9 @@ def _names_that_fit(section: _Section, excess: int) -> int:
 def _headline(reviews: Sequence[Review]) -> str:
     total = {
         "can lose data": sum(len(r.losses) for r in reviews),
-        "job findings": sum(len(r.broken) for r in reviews),
+        "jobs would break": sum(
+            len({b.job for b in r.broken if b.level == "breaks"}) for r in reviews
+        ),
         "replaced": sum(len(r.replaced) for r in reviews),
         "deleted": sum(len(r.deleted) for r in reviews),
         "updated": sum(len(r.updated) for r in reviews),
@@ -226,7 +231,8 @@ def _stack_parts(review: Review, *, is_alone: bool) -> list[str | _Section]:
             [_loss_item(change) for change in review.losses],
         )
     )
-    parts.append(_broken(review))
+    breaks, warns = _broken(review)
+    parts.append(breaks)
     lost = {change.urn for change in review.losses}
     parts.append(
         _Section(
@@ -242,6 +248,7 @@ def _stack_parts(review: Review, *, is_alone: bool) -> list[str | _Section]:
             [_delete_item(change, change.urn in lost) for change in review.deleted],
         )
     )
+    parts.append(warns)
     parts += _access_sections(review.access)
     if review.cost is not None:
         parts.append(_cost(review))
@@ -397,15 +404,22 @@ def _access_text(change: AccessChange) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _broken(review: Review) -> _Section:
-    items = []
-    for item in review.broken:
-        line = f"- {code(item.job)}: {_prose(item.problem)}"
-        full = f"{line} Change: {_prose(item.change)}. {_prose(item.fix)}".replace("..", ".")
-        items.append((full, line, code(item.job, limit=60)))
-    return _Section(
-        "broken", f"Jobs that would break ({len({b.job for b in review.broken})})", items
-    )
+def _broken(review: Review) -> list[_Section]:
+    sections = []
+    for level, kind, title in (
+        ("breaks", "broken", "Jobs that would break"),
+        ("warns", "job-warnings", "Warnings for jobs"),
+    ):
+        items = []
+        for item in review.broken:
+            if item.level != level:
+                continue
+            line = f"- {code(item.job)}: {_prose(item.problem)}."
+            full = f"{line} Change: {_prose(item.change)}. {_prose(item.fix)}"
+            items.append((full, line, code(item.job, limit=60)))
+        count = len({item.job for item in review.broken if item.level == level})
+        sections.append(_Section(kind, f"{title} ({count})", items, is_folded=len(items) > 20))
+    return sections
 
 
 def _policy(review: Review) -> _Section:

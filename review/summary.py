@@ -321,7 +321,10 @@ def _failure(review: Review, threshold: Threshold) -> str | None:
             sum(c.level in ("public", "gains", "unknown") for c in review.access),
             "gain access",
         ),
-        "jobs": (len(review.broken), "findings in job files"),
+        "jobs": (
+            len({item.job for item in review.broken if item.level == "breaks"}),
+            "job files would break",
+        ),
         "policy": (
             sum(item.level == "mandatory" for item in review.violations),
             "mandatory policy violations",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from review.contract import Broken
+
 _PROPERTY_LIMIT = 8
 
 
@@ -25,21 +27,19 @@ def print_reviews(reviews: Sequence[Review], console: Console) -> None:
 
 def _print_review(review: Review, console: Console) -> None:
     console.print(_line((f"Stack {review.stack or review.source}", "bold")), highlight=False)
-    for warning in review.warnings:
-        console.print(_line((f"warning: {warning}", "yellow")), highlight=False)
+    for text in review.warnings:
+        console.print(_line((f"warning: {text}", "yellow")), highlight=False)
     for error in review.errors:
         console.print(_line((f"the preview failed: {error}", "bold red")), highlight=False)
     _heading(console, "Can lose data", len(review.losses), "bold red")
     for change in review.losses:
         _item(console, change, "!", "red", f": {change.loss}")
-    _heading(console, "Jobs that would break", len(review.broken), "bold red")
-    for item in review.broken:
-        console.print(
-            _line(("  ✗ ", "red"), (item.job, "bold"), (f": {item.problem}", "")), highlight=False
-        )
-        console.print(_line((f"    change: {item.change}. {item.fix}", "dim")), highlight=False)
+    breaking = [item for item in review.broken if item.level == "breaks"]
+    warning = [item for item in review.broken if item.level != "breaks"]
+    _jobs(console, "Jobs that would break", breaking, "bold red")
     _group(console, "Replaced", review.replaced, "±", "magenta")
     _group(console, "Deleted", review.deleted, "-", "red")
+    _jobs(console, "Warnings for jobs", warning, "bold yellow")
     _heading(console, "Access", len(review.access), "bold yellow")
     for access in review.access:
         style = {"public": "red", "gains": "yellow", "unknown": "yellow"}.get(access.level, "dim")
@@ -67,6 +67,15 @@ def _print_review(review: Review, console: Console) -> None:
 def _heading(console: Console, title: str, count: int, style: str) -> None:
     if count:
         console.print(_line((f"{title} ({count})", style)), highlight=False)
+
+
+def _jobs(console: Console, title: str, findings: Sequence[Broken], style: str) -> None:
+    _heading(console, title, len(findings), style)
+    for item in findings:
+        console.print(
+            _line(("  ✗ ", style), (item.job, "bold"), (f": {item.problem}", "")), highlight=False
+        )
+        console.print(_line((f"    change: {item.change}. {item.fix}", "dim")), highlight=False)
 
 
 def _group(
