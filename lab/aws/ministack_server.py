@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import contextvars
 import json
 import os
 import signal
@@ -26,11 +27,15 @@ from hypercorn.asyncio import serve  # ty: ignore[import-not-found] - in minista
 from hypercorn.config import Config  # ty: ignore[import-not-found]
 from ministack import app as ministack  # ty: ignore[import-not-found]
 from ministack.core import iam_evaluator, persistence  # ty: ignore[import-not-found]
+from ministack.services import eventbridge  # ty: ignore[import-not-found]
 
 # Above this a save no longer fits into the answer to a call.
 SLOW_SAVE_SECONDS = 0.05
 DEFERRED_SAVE_SECONDS = 1.0
 _READS = ("Get", "List", "Describe", "Head", "Batch", "Filter", "Lookup", "Simulate", "Test")
+
+# Whether the request that is being served was made with the lab's root key.
+_FROM_ROOT = contextvars.ContextVar("from_root", default=False)
 
 
 class Saver:
@@ -94,6 +99,8 @@ def application(saver: Saver) -> Any:
             await _answer(send, *_own_path(scope["path"], saver))
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        root = f"Credential={os.environ['AWS_ACCESS_KEY_ID']}/"
+        _FROM_ROOT.set(root in headers.get(b"authorization", ""))
         start = b""
 
         async def receive_noting() -> dict[str, Any]:
@@ -133,6 +140,16 @@ def _take_roles_as_a_service_does() -> None:
         return evaluate(document, caller, context)
 
     iam_evaluator.evaluate_trust_policy = evaluate_with_source
+
+
+def _publish_as_a_service_does() -> None:
+    """Let the root publish events of ``aws.sagemaker``: they come from the lab's own plane."""
+    put_events = eventbridge._put_events
+
+    def put_events_of_services(data: Any, allow_aws_source: bool = False) -> Any:
+        return put_events(data, allow_aws_source=allow_aws_source or _FROM_ROOT.get())
+
+    eventbridge._put_events = put_events_of_services
 
 
 def _is_change(method: str, headers: dict[bytes, str], body: bytes) -> bool:
@@ -208,6 +225,7 @@ def main() -> None:
     state = Path(os.environ["STATE_DIR"])
     state.mkdir(parents=True, exist_ok=True)
     _take_roles_as_a_service_does()
+    _publish_as_a_service_does()
     asyncio.run(_serve(port, state))
 
 
