@@ -36,7 +36,8 @@ _NUMBERS = {
     "scale_pos_weight", "refresh_leaf", "max_leaves", "max_bin", "num_parallel_tree", "num_class",
     "base_score", "seed", "nthread",
     "rate_drop", "one_drop", "skip_drop", "lambda_bias",
-    "tweedie_variance_power", "huber_slope", "deterministic_histogram", "single_precision_histogram",
+    "tweedie_variance_power", "huber_slope", "deterministic_histogram",
+    "single_precision_histogram",
     "save_model_on_termination", "dsplit", "prob_buffer_row", "aft_loss_distribution_scale",
 }  # fmt: skip
 

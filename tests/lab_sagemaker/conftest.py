@@ -145,13 +145,14 @@ class Lab:
             with error:
                 return error.code
 
-    def put_source(self, key: str, files: Mapping[str, str]) -> str:
+    def put_source(self, key: str, files: Mapping[str, str | bytes]) -> str:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
             for name, text in files.items():
+                data = text if isinstance(text, bytes) else text.encode()
                 info = tarfile.TarInfo(name)
-                info.size = len(text.encode())
-                tar.addfile(info, io.BytesIO(text.encode()))
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=buffer.getvalue())
         return f"s3://{BUCKET}/{key}"
 

@@ -29,7 +29,7 @@ def check(request: Mapping[str, Any], arn: str, caller: str | None, settings: Se
         settings.account_id,
     )
     _check_metric_definitions(request["AlgorithmSpecification"].get("MetricDefinitions") or [])
-    _check_role(request["RoleArn"], settings)
+    check_role(request["RoleArn"], settings)
 
 
 def _check_structure(request: Mapping[str, Any]) -> None:
@@ -150,7 +150,7 @@ def _check_metric_definitions(definitions: Iterable[Mapping[str, str]]) -> None:
             )
 
 
-def _check_role(role_arn: str, settings: Settings) -> None:
+def check_role(role_arn: str, settings: Settings) -> None:
     """The role must exist and let SageMaker, for this account, assume it."""
     refused = validation(
         f"Could not assume role {role_arn}. Please ensure that the role exists and allows "

@@ -380,7 +380,7 @@ class TrainingJobs:
         }
         detail["Tags"] = {t["Key"]: t["Value"] for t in self._tags.of(described["TrainingJobArn"])}
         try:
-            service_client("events", self.settings.region).put_events(
+            answer = service_client("events", self.settings.region).put_events(
                 Entries=[
                     {
                         "Source": "aws.sagemaker",
@@ -392,6 +392,9 @@ class TrainingJobs:
             )
         except (ClientError, BotoCoreError) as error:
             print(f"{name}: no event sent: {error}", file=sys.stderr)
+            return
+        if answer.get("FailedEntryCount"):
+            print(f"{name}: no event sent: {answer['Entries']}", file=sys.stderr)
 
 
 def paginate(

@@ -61,6 +61,8 @@ class Attempt:
     running: list[executor.Running] = field(default_factory=list)
     # Why it was ended from outside, if it was.
     ended_by: str | None = None
+    # The instance that failed first; the others were ended because of it.
+    failed: int | None = None
 
 
 class Run:
@@ -368,7 +370,8 @@ class Run:
         if self._interrupt:
             self._interrupt = False
             return "interrupt"
-        if any(running.returncode for running in attempt.running):
+        attempt.failed = _first_failed(attempt)
+        if attempt.failed is not None:
             return "failure"
         return next((reason for reason, at in deadlines if now >= at), None)
 
@@ -402,8 +405,9 @@ class Run:
     def _close(self, attempt: Attempt) -> None:
         """Upload what the job made, deliver its logs and set its terminal state."""
         self._say("Uploading", "Uploading generated training model")
-        failed = next((r.returncode for r in attempt.running if r.returncode), None)
-        ended_by = attempt.ended_by
+        if attempt.failed is None:
+            attempt.failed = _first_failed(attempt)
+        failed, ended_by = attempt.failed, attempt.ended_by
         keep_model = failed is None or ended_by in ("stop", "max_runtime", "max_wait")
         try:
             artifacts = self._upload(attempt, keep_model)
@@ -458,17 +462,15 @@ class Run:
         """AlgorithmError, with the failure file of the first instance that failed, or its last
         words.
         """
-        for host, running in zip(attempt.hosts, attempt.running, strict=True):
-            if not running.returncode:
-                continue
-            file = host.ml / "output" / "failure"
-            text = (
-                file.read_text(encoding="utf-8", errors="replace")[:1024] if file.exists() else ""
-            )
-            if not text.strip() and self._logs:
-                text = _last_traceback(self._logs.tail)
-            return f"AlgorithmError: {text.strip()}, exit code: {running.returncode}"
-        return "InternalServerError: no instance has failed"
+        assert attempt.failed is not None  # noqa: S101 - that is why it is asked
+        file = attempt.hosts[attempt.failed].ml / "output" / "failure"
+        text = ""
+        if file.exists():
+            text = file.read_text(encoding="utf-8", errors="replace")[:1024]
+        if not text.strip() and self._logs:
+            text = _last_traceback(self._logs.tail)
+        code = attempt.running[attempt.failed].returncode
+        return f"AlgorithmError: {text.strip()}, exit code: {code}"
 
     def _finish(self, secondary: str, message: str, status: str, **fields: Any) -> None:
         if self._trained_seconds:
@@ -657,6 +659,10 @@ def _signatures(folder: Path) -> dict[str, tuple[int, int]]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def _first_failed(attempt: Attempt) -> int | None:
+    return next((i for i, running in enumerate(attempt.running) if running.returncode), None)
 
 
 def _last_traceback(lines: Sequence[str]) -> str:

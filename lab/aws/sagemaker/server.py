@@ -17,6 +17,7 @@ from lab.aws.sagemaker import model
 from lab.aws.sagemaker.admission import QUOTA_KIND
 from lab.aws.sagemaker.errors import ServiceError
 from lab.aws.sagemaker.jobs import TrainingJobs
+from lab.aws.sagemaker.resources import Resources
 from lab.aws.sagemaker.settings import Clock, Settings
 from lab.aws.sagemaker.store import Store
 from lab.aws.sagemaker.tags import Tags
@@ -46,6 +47,7 @@ class Plane:
             "AddTags": self.tags.add_tags,
             "ListTags": self.tags.list_tags,
             "DeleteTags": self.tags.delete_tags,
+            **Resources(settings, self.store, self.clock, self.tags).handlers(),
         }
 
     def call(self, name: str, request: Any, caller: str | None) -> dict[str, Any]:
