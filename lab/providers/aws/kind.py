@@ -108,6 +108,10 @@ class Kind:
     ordered: ClassVar[frozenset[str]] = frozenset()
     # The service has room for one only, so that the old one goes before the new one comes.
     delete_first: ClassVar[bool] = False
+    # Outputs that mean the same as no input, where the types do not say so.
+    unset: ClassVar[Mapping[str, Any]] = facts()
+    # Inputs that the real provider has and the lab has not: refused, never ignored.
+    not_done: ClassVar[frozenset[str]] = frozenset()
     # Allowed values of inputs, which the SDK's types do not have.
     allowed: ClassVar[Mapping[str, tuple[Any, ...]]] = facts()
 
@@ -118,6 +122,8 @@ class Kind:
 
     def check(self, inputs: Values) -> Iterator[Problem]:
         """Yield what the service would refuse, as far as the program can tell it."""
+        for name in sorted(self.not_done & inputs.keys()):
+            yield Problem(name, f"the lab does not do this for {self.urn_type}")
         for name, allowed in self.allowed.items():
             if inputs.get(name) not in (None, UNKNOWN, *allowed):
                 listed = ", ".join(map(str, allowed))
@@ -247,6 +253,11 @@ def change_tags(
 def changed(old: Mapping[str, Any], new: Mapping[str, Any], *names: str) -> bool:
     """Say whether any of these differs."""
     return any(old.get(name) != new.get(name) for name in names)
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the words of a text, for a class attribute."""
+    return frozenset(text.split())
 
 
 def present(**values: Any) -> dict[str, Any]:

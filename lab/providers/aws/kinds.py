@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lab.providers.aws import iam, s3
+from lab.providers.aws import budgets, cloudwatch, ec2, ecr, iam, kms, s3, sagemaker, sns
 from lab.providers.aws.kind import Kind
 
-KINDS: dict[str, Kind] = {kind.urn_type: kind for module in (s3, iam) for kind in module.KINDS}
+_MODULES = (budgets, cloudwatch, ec2, ecr, iam, kms, s3, sagemaker, sns)
+
+KINDS: dict[str, Kind] = {kind.urn_type: kind for module in _MODULES for kind in module.KINDS}

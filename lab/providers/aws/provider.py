@@ -129,6 +129,8 @@ class AwsProvider(protocol.Provider):
             replaced = kind.is_replaced(re.sub(r"\[[^]]*\]", "", path), before, after)
             if replaced:
                 replaces.append(path)
+            if path in detailed:  # another element of a set had this place before
+                change = "UPDATE"
             diff_kind = Kinds[f"{change}_REPLACE" if replaced else change]
             detailed[path] = protocol.PropertyDiff(diff_kind, input_diff=False)
         auto = kind.auto_name
@@ -192,8 +194,9 @@ class AwsProvider(protocol.Provider):
         else:
             read_inputs = {
                 name: outputs[name]
-                for name in kind.type.inputs
-                if not _is_empty(outputs.get(name)) and outputs[name] is not False
+                for name in kind.type.inputs.keys() - kind.not_done
+                if not _is_unset(outputs.get(name))
+                or (outputs.get(name) is False and kind.defaults.get(name))
             }
             read_inputs = _with_defaults_key(read_inputs, kind.type.inputs, [])
         secrets = {**request.properties, **request.inputs}
@@ -293,15 +296,16 @@ def _changes(kind: Kind, old: Values, new: Values) -> Iterator[tuple[str, str, A
         before, after = old.get(name), new.get(name)
         if after is None:
             # What the cloud always gives keeps its value where the program says nothing.
-            if output and (not output.required or name == "tagsAll") and not _is_unset(before):
-                yield from _gone(name, before)
+            is_cleared = not _is_unset(before) and kind.unset.get(name) != before
+            if output and (not output.required or name == "tagsAll") and is_cleared:
+                yield from _gone(name, before, output.shape)
         elif not kind.is_same(name, before, after):
             shape = output.shape if output else spec.shape
             yield from _differences(kind, _path("", name), before, after, shape)
 
 
-def _gone(path: str, before: Any) -> Iterator[tuple[str, str, Any, Any]]:
-    if isinstance(before, Mapping) and before:
+def _gone(path: str, before: Any, shape: Shape) -> Iterator[tuple[str, str, Any, Any]]:
+    if shape.kind == "map":
         for key, value in before.items():
             yield _path(path, key), "DELETE", value, None
     else:

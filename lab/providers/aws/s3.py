@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,11 +16,11 @@ from lab.providers.aws.kind import (
     all_tags,
     document,
     facts,
+    names,
     tag_list,
     tag_map,
     tag_outputs,
 )
-from lab.providers.sdk_types import Problem
 
 # https://docs.aws.amazon.com/general/latest/gr/s3.html
 _HOSTED_ZONES = {
@@ -42,30 +42,12 @@ class Bucket(Kind):
         {"bucket", "bucketPrefix", "bucketNamespace", "objectLockEnabled", "region"}
     )
 
-    inline = frozenset(
-        [
-            "accelerationStatus",
-            "acl",
-            "corsRules",
-            "grants",
-            "lifecycleRules",
-            "logging",
-            "objectLockConfiguration",
-            "policy",
-            "replicationConfiguration",
-            "requestPayer",
-            "serverSideEncryptionConfiguration",
-            "versioning",
-            "website",
-        ]
+    # deprecated: each is a resource of its own
+    not_done = names(
+        "accelerationStatus acl corsRules grants lifecycleRules logging objectLockConfiguration "
+        "policy replicationConfiguration requestPayer serverSideEncryptionConfiguration "
+        "versioning website"
     )
-
-    def check(self, inputs: Values) -> Iterator[Problem]:
-        yield from super().check(inputs)
-        for name in sorted(self.inline & inputs.keys()):
-            yield Problem(
-                name, "it is deprecated here: use the resource of its own, aws.s3.Bucket..."
-            )
 
     def create(self, cloud: Cloud, inputs: Values) -> str:
         where = (
