@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
+import pulumi_azure_native as azure_native
 
 from components import naming
-from components.azure import roles
+from components.azure.roles import PRINCIPAL_TYPES, role_definition_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +20,9 @@ class Principal:
     type: str  # user, group or service_principal
 
     def __post_init__(self) -> None:
-        if self.type not in roles.PRINCIPAL_TYPES:
+        if self.type not in PRINCIPAL_TYPES:
             raise ValueError(
-                f"type is {self.type!r}; it must be one of {', '.join(roles.PRINCIPAL_TYPES)}"
+                f"type is {self.type!r}; it must be one of {', '.join(PRINCIPAL_TYPES)}"
             )
 
 
@@ -63,16 +64,15 @@ class Access(pulumi.ComponentResource):
         ]
         for role, scope, principals in grants:
             for principal in principals:
-                roles.grant(
+                azure_native.authorization.RoleAssignment(
                     f"{name}-{role.lower().replace(' ', '-')}-{principal.object_id}",
                     role_assignment_name=naming.role_assignment_name(
                         args.subscription_id, args.workspace_name, role, principal.object_id
                     ),
-                    role=role,
+                    role_definition_id=role_definition_id(args.subscription_id, role),
                     scope=scope,
                     principal_id=principal.object_id,
-                    principal_type=principal.type,
-                    subscription_id=args.subscription_id,
+                    principal_type=PRINCIPAL_TYPES[principal.type],
                     opts=pulumi.ResourceOptions(parent=self),
                 )
         self.register_outputs({})

@@ -83,7 +83,7 @@ class ComputeCluster(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:ComputeCluster", name, {}, opts)
         ml = azure_native.machinelearningservices
-        compute = ml.Compute(
+        compute = azure_native.machinelearningservices.Compute(
             f"{name}-compute",
             compute_name=args.compute_name,
             workspace_name=args.workspace_name,

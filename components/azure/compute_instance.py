@@ -66,7 +66,7 @@ class ComputeInstance(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:ComputeInstance", name, {}, opts)
         ml = azure_native.machinelearningservices
-        compute = ml.Compute(
+        compute = azure_native.machinelearningservices.Compute(
             f"{name}-compute",
             compute_name=args.compute_name,
             workspace_name=args.workspace_name,

@@ -42,7 +42,7 @@ class DataAsset(pulumi.ComponentResource):
             "uri_folder": ml.UriFolderDataVersionArgs,
             "mltable": ml.MLTableDataArgs,
         }[args.type]
-        asset = ml.DataVersion(
+        asset = azure_native.machinelearningservices.DataVersion(
             f"{name}-version",
             name=args.asset_name,
             version=args.version,

@@ -33,7 +33,7 @@ class Datastore(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:Datastore", name, {}, opts)
         ml = azure_native.machinelearningservices
-        datastore = ml.Datastore(
+        datastore = azure_native.machinelearningservices.Datastore(
             f"{name}-datastore",
             name=args.datastore_name,
             workspace_name=args.workspace_name,

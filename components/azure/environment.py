@@ -61,7 +61,7 @@ class Environment(pulumi.ComponentResource):
             build = ml.BuildContextArgs(
                 context_uri=args.build_context_uri, dockerfile_path=args.dockerfile_path
             )
-        environment = ml.EnvironmentVersion(
+        environment = azure_native.machinelearningservices.EnvironmentVersion(
             f"{name}-version",
             name=args.environment_name,
             version=self.version,

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_azure_native as azure_native
 
 from components import naming
-from components.azure import roles
+from components.azure.roles import role_definition_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +65,16 @@ class JobIdentity(pulumi.ComponentResource):
         if args.can_push_images:
             grants.append(("AcrPush", args.container_registry_id))
         for role, scope in grants:
-            roles.grant(
+            azure_native.authorization.RoleAssignment(
                 f"{name}-{role.lower().replace(' ', '-')}",
                 role_assignment_name=naming.role_assignment_name(
                     args.subscription_id, args.identity_name, role
                 ),
-                role=role,
+                role_definition_id=role_definition_id(args.subscription_id, role),
                 scope=scope,
                 principal_id=identity.principal_id,
-                principal_type="service_principal",
-                subscription_id=args.subscription_id,
+                # The API's default, User, is not found while a managed identity is new.
+                principal_type=azure_native.authorization.PrincipalType.SERVICE_PRINCIPAL,
                 opts=child,
             )
         self.register_outputs(

@@ -49,7 +49,7 @@ class KeyVault(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:KeyVault", name, {}, opts)
         keyvault = azure_native.keyvault
-        vault = keyvault.Vault(
+        vault = azure_native.keyvault.Vault(
             f"{name}-vault",
             vault_name=args.vault_name,
             resource_group_name=args.resource_group_name,

@@ -48,7 +48,7 @@ class KubernetesCompute(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:KubernetesCompute", name, {}, opts)
         ml = azure_native.machinelearningservices
-        compute = ml.Compute(
+        compute = azure_native.machinelearningservices.Compute(
             f"{name}-compute",
             compute_name=args.compute_name,
             workspace_name=args.workspace_name,

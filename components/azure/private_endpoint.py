@@ -49,7 +49,7 @@ class PrivateEndpoint(pulumi.ComponentResource):
         super().__init__("trainstack:azure:PrivateEndpoint", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         network = azure_native.network
-        endpoint = network.PrivateEndpoint(
+        endpoint = azure_native.network.PrivateEndpoint(
             f"{name}-endpoint",
             private_endpoint_name=args.endpoint_name,
             resource_group_name=args.resource_group_name,
@@ -67,7 +67,7 @@ class PrivateEndpoint(pulumi.ComponentResource):
         )
         self.endpoint_id = endpoint.id
         if args.zone_ids:
-            network.PrivateDnsZoneGroup(
+            azure_native.network.PrivateDnsZoneGroup(
                 f"{name}-zones",
                 private_dns_zone_group_name="default",
                 private_endpoint_name=endpoint.name,

@@ -1,13 +1,10 @@
-"""Azure's built-in roles that the stack gives out, and how one is given.
+"""Azure's built-in roles that the stack gives out.
 
 https://learn.microsoft.com/azure/role-based-access-control/built-in-roles (GUIDs as of 2026-11, the
 same in every tenant).
 """
 
 from __future__ import annotations
-
-import pulumi
-import pulumi_azure_native as azure_native
 
 BUILT_IN_ROLES = {
     "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
@@ -30,31 +27,4 @@ def role_definition_id(subscription_id: str, role: str) -> str:
     return (
         f"/subscriptions/{subscription_id}/providers/Microsoft.Authorization/roleDefinitions/"
         f"{BUILT_IN_ROLES[role]}"
-    )
-
-
-def grant(
-    name: str,
-    *,
-    role_assignment_name: str,
-    role: str,
-    scope: pulumi.Input[str],
-    principal_id: pulumi.Input[str],
-    principal_type: str,
-    subscription_id: str,
-    opts: pulumi.ResourceOptions,
-) -> azure_native.authorization.RoleAssignment:
-    """Give a role to a principal on a scope. Free.
-
-    ``role_assignment_name`` is a GUID that must be the same on every run: with another one the same
-    grant is refused as being there already.
-    """
-    return azure_native.authorization.RoleAssignment(
-        name,
-        role_assignment_name=role_assignment_name,
-        role_definition_id=role_definition_id(subscription_id, role),
-        scope=scope,
-        principal_id=principal_id,
-        principal_type=PRINCIPAL_TYPES[principal_type],
-        opts=opts,
     )

@@ -55,7 +55,7 @@ class StorageAccount(pulumi.ComponentResource):
         super().__init__("trainstack:azure:StorageAccount", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         storage = azure_native.storage
-        account = storage.StorageAccount(
+        account = azure_native.storage.StorageAccount(
             f"{name}-account",
             account_name=args.account_name,
             resource_group_name=args.resource_group_name,
@@ -87,7 +87,7 @@ class StorageAccount(pulumi.ComponentResource):
         self.account_id = account.id
 
         retention = storage.DeleteRetentionPolicyArgs(enabled=True, days=args.delete_retention_days)
-        storage.BlobServiceProperties(
+        azure_native.storage.BlobServiceProperties(
             f"{name}-blobs",
             account_name=account.name,
             blob_services_name="default",
@@ -97,7 +97,7 @@ class StorageAccount(pulumi.ComponentResource):
             opts=child,
         )
         for container_name in args.container_names:
-            storage.BlobContainer(
+            azure_native.storage.BlobContainer(
                 f"{name}-{container_name}",
                 container_name=container_name,
                 account_name=account.name,

@@ -47,9 +47,8 @@ class VirtualNetwork(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:VirtualNetwork", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        network_module = azure_native.network
         # Its default rules already refuse what comes from outside the network.
-        security_group = network_module.NetworkSecurityGroup(
+        security_group = azure_native.network.NetworkSecurityGroup(
             f"{name}-security-group",
             network_security_group_name=args.security_group_name,
             resource_group_name=args.resource_group_name,
@@ -58,12 +57,14 @@ class VirtualNetwork(pulumi.ComponentResource):
             opts=child,
         )
         gateway = self._nat_gateway(name, args) if args.nat_gateway_name else None
-        network = network_module.VirtualNetwork(
+        network = azure_native.network.VirtualNetwork(
             f"{name}-network",
             virtual_network_name=args.network_name,
             resource_group_name=args.resource_group_name,
             location=args.location,
-            address_space=network_module.AddressSpaceArgs(address_prefixes=[args.address_prefix]),
+            address_space=azure_native.network.AddressSpaceArgs(
+                address_prefixes=[args.address_prefix]
+            ),
             tags=args.tags,
             opts=child,
         )
@@ -71,16 +72,18 @@ class VirtualNetwork(pulumi.ComponentResource):
         self.subnet_ids = {}
         previous: list[pulumi.Resource] = []
         for subnet_name, prefix in args.subnets.items():
-            subnet = network_module.Subnet(
+            subnet = azure_native.network.Subnet(
                 f"{name}-{subnet_name}",
                 subnet_name=subnet_name,
                 virtual_network_name=network.name,
                 resource_group_name=args.resource_group_name,
                 address_prefix=prefix,
-                network_security_group=network_module.NetworkSecurityGroupArgs(
+                network_security_group=azure_native.network.NetworkSecurityGroupArgs(
                     id=security_group.id
                 ),
-                nat_gateway=network_module.SubResourceArgs(id=gateway.id) if gateway else None,
+                nat_gateway=azure_native.network.SubResourceArgs(id=gateway.id)
+                if gateway
+                else None,
                 # Off, or Azure ML refuses nodes with no public address here.
                 private_endpoint_network_policies="Disabled",
                 private_link_service_network_policies="Disabled",

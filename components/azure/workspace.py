@@ -79,7 +79,7 @@ class Workspace(pulumi.ComponentResource):
     ) -> None:
         super().__init__("trainstack:azure:Workspace", name, {}, opts)
         ml = azure_native.machinelearningservices
-        workspace = ml.Workspace(
+        workspace = azure_native.machinelearningservices.Workspace(
             f"{name}-workspace",
             workspace_name=args.workspace_name,
             resource_group_name=args.resource_group_name,
