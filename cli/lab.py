@@ -8,10 +8,10 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import click
 
+from cli import lab_stack
 from lab import home as lab_home
 
 
@@ -167,6 +167,5 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def stack_path(home: Path, stack: str) -> Path:
-    """Return the file that holds a lab stack's state."""
-    return home / "stacks" / f"{stack}.json"
+for _verb in lab_stack.VERBS:
+    lab.add_command(_verb)
