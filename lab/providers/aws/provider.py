@@ -266,7 +266,9 @@ class AwsProvider(protocol.Provider):
         return Cloud(region if region and region != UNKNOWN else self._region, self._default_tags)
 
 
-def _kind(token: str) -> Kind:
+def _kind(qualified_type: str) -> Kind:
+    """Return the kind of a URN's type, which has the types of its parents in front."""
+    token = qualified_type.rpartition("$")[2]
     kind = kinds.KINDS.get(token)
     if kind is None:
         raise UnknownTypeError(
