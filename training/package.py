@@ -26,7 +26,7 @@ from training.secret import Finding, find_secrets
 IGNORE_FILES = (".gitignore", ".amlignore", ".trainstackignore")
 MAX_BYTES = 2 * 1024**3
 _ALWAYS_IGNORED = {
-    ".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
+    *IGNORE_FILES, ".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
     ".ruff_cache", ".tox", ".nox", "node_modules", ".trainstack", ".pulumi", ".venv", "venv",
 }  # fmt: skip
 
