@@ -6,23 +6,25 @@ import pytest
 
 from components.tags import check_tag, stack_tags
 
-OWN = {"project": "trainstack", "stack": "dev", "environment": "dev", "owner": "ml"}
+
+def tags(extra: dict[str, str] | None = None) -> dict[str, str]:
+    return stack_tags(project="trainstack", stack="dev", environment="dev", owner="ml", extra=extra)
 
 
 def test_the_stacks_tag_names_the_project_too() -> None:
-    assert stack_tags(**OWN)["stack"] == "trainstack/dev", (
+    assert tags()["stack"] == "trainstack/dev", (
         "an account has other stacks called dev, and budgets count by this tag"
     )
 
 
 def test_tags_from_config_are_added() -> None:
-    assert stack_tags(**OWN, extra={"cost-center": "4711"})["cost-center"] == "4711"
+    assert tags({"cost-center": "4711"})["cost-center"] == "4711"
 
 
 @pytest.mark.parametrize("key", ["stack", "Stack", "owner", "managed-by"])
 def test_a_tag_of_the_stacks_own_cannot_be_replaced(key: str) -> None:
     with pytest.raises(ValueError, match=f"tag '{key}' is set by the stack itself"):
-        stack_tags(**OWN, extra={key: "x"})
+        tags({key: "x"})
 
 
 @pytest.mark.parametrize(
