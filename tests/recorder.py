@@ -41,6 +41,9 @@ class Registered:
     parent_type: str
     provider: str
     protect: bool
+    ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+    delete_before_replace: bool
 
     def policy(self, key: str = "policy") -> dict[str, Any]:
         """Return an input that is a JSON document."""
@@ -52,6 +55,8 @@ class Recorder(pulumi.runtime.Mocks):
 
     def __init__(self) -> None:
         self.seen: list[Registered] = []
+        # component's name -> what it registered as its outputs
+        self.outputs: dict[str, dict[str, Any]] = {}
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict]:
         inputs = dict(args.inputs)
@@ -64,7 +69,9 @@ class Recorder(pulumi.runtime.Mocks):
 
     def of(self, type_: str) -> list[Registered]:
         """Return the registrations of a type, given by its end, such as ``s3/bucket:Bucket``."""
-        return [item for item in self.seen if item.type.endswith((f":{type_}", f"/{type_}"))]
+        # Pulumi registers what does not depend on each other in any order.
+        found = [item for item in self.seen if item.type.endswith((f":{type_}", f"/{type_}"))]
+        return sorted(found, key=lambda item: item.name)
 
     def only(self, type_: str) -> Registered:
         found = self.of(type_)
@@ -95,9 +102,18 @@ class _Monitor(MockMonitor):
                 parent_type=request.parent.split("::")[2].split("$")[-1] if request.parent else "",
                 provider=request.provider,
                 protect=request.protect,
+                ignore_changes=tuple(request.ignoreChanges),
+                replace_on_changes=tuple(request.replaceOnChanges),
+                delete_before_replace=request.deleteBeforeReplace,
             )
         )
         return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        assert isinstance(self.mocks, Recorder)
+        outputs = pulumi.runtime.rpc.deserialize_properties(request.outputs) or {}
+        self.mocks.outputs[request.urn.rpartition("::")[2]] = outputs
+        return super().RegisterResourceOutputs(request)
 
 
 def _computed(type_: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -121,9 +137,7 @@ def _computed(type_: str, inputs: dict[str, Any]) -> dict[str, Any]:
         }
         outputs["identity"] = identity | {"userAssignedIdentities": found}
     if type_.startswith("azure-native:"):
-        outputs["name"] = next(
-            (value for key, value in reversed(inputs.items()) if key in _AZURE_NAMES), None
-        )
+        outputs["name"] = next((inputs[key] for key in _AZURE_NAMES if key in inputs), None)
     if type_.endswith(":UserAssignedIdentity"):
         outputs |= {"principalId": "p", "clientId": "c", "tenantId": "t"}
     if type_.endswith(":Registry"):
@@ -131,19 +145,26 @@ def _computed(type_: str, inputs: dict[str, Any]) -> dict[str, Any]:
     return outputs
 
 
+# Innermost first: a container's inputs name its account and group too.
 _AZURE_NAMES = (
-    "accountName", "budgetName", "computeName", "containerName", "privateEndpointName",
-    "privateZoneName", "registryName", "resourceGroupName", "resourceName", "subnetName",
-    "vaultName", "virtualNetworkName", "workspaceName",
+    "name", "budgetName", "computeName", "containerName", "accountName", "privateEndpointName",
+    "privateZoneName", "registryName", "resourceName", "subnetName", "vaultName",
+    "virtualNetworkName", "workspaceName", "resourceGroupName",
 )  # fmt: skip
 
 
-def run(program: Callable[[], Any], *, stack: str = "dev") -> Recorder:
-    """Run a Pulumi program to its end against a new recorder. What it raises is raised here."""
+def start(*, stack: str = "dev") -> Recorder:
+    """Put a new recorder in the engine's place and return it."""
     recorder = Recorder()
     pulumi.runtime.set_mocks(
         recorder, project="trainstack", stack=stack, preview=False, monitor=_Monitor(recorder)
     )
+    return recorder
+
+
+def run(program: Callable[[], Any], *, stack: str = "dev") -> Recorder:
+    """Run a Pulumi program to its end against a new recorder. What it raises is raised here."""
+    recorder = start(stack=stack)
 
     @pulumi.runtime.test
     def wrapped() -> None:

@@ -162,7 +162,7 @@ def test_clusters_run_as_the_identity_that_has_the_data_roles(stack, cloud):
     identity = cloud.only("machinelearningservices:Compute").inputs["identity"]
     assert identity == {
         "type": "UserAssigned",
-        "userAssignedIdentities": ["/mock/jobs-identity"],
+        "userAssignedIdentities": ["jobs-identity-id"],
     }
 
 
@@ -224,12 +224,12 @@ def test_compute_of_a_network_of_ones_own_is_put_into_its_subnet(stack, cloud):
         serverless={"subnet": "training"},
     )
     properties = cloud.only("machinelearningservices:Compute").inputs["properties"]["properties"]
-    assert properties["subnet"] == {"id": "/mock/network-training"}
+    assert properties["subnet"] == {"id": "network-training-id"}
     assert properties["enableNodePublicIp"] is False
     workspace = cloud.only("machinelearningservices:Workspace").inputs
     assert workspace["managedNetwork"]["isolationMode"] == "Disabled"
     assert workspace["serverlessComputeSettings"] == {
-        "serverlessComputeCustomSubnet": "/mock/network-training",
+        "serverlessComputeCustomSubnet": "network-training-id",
         "serverlessComputeNoPublicIP": True,
     }
 
@@ -247,17 +247,17 @@ def test_diagnostic_settings_keep_audit_logs_and_the_workspaces_own(stack, cloud
     }
     audit = [{"categoryGroup": "audit", "enabled": True}]
     assert logs == {
-        "/mock/workspace-workspace": [{"categoryGroup": "allLogs", "enabled": True}],
-        "/mock/storage-account/blobServices/default": audit,
-        "/mock/vault-vault": audit,
-        "/mock/registry-registry": audit,
+        "workspace-workspace-id": [{"categoryGroup": "allLogs", "enabled": True}],
+        "storage-account-id/blobServices/default": audit,
+        "vault-vault-id": audit,
+        "registry-registry-id": audit,
     }
 
 
 def test_a_budget_counts_the_resource_group_from_the_month_of_its_creation_on(stack, cloud):
     stack(budget={"monthly_usd": 500, "contacts": ["ml-team@example.com"]})
     budget = cloud.only("consumption:Budget")
-    assert budget.inputs["scope"] == "/mock/group-group"
+    assert budget.inputs["scope"] == "group-group-id"
     assert budget.inputs["timePeriod"] == {"startDate": "2026-11-01T00:00:00Z"}
     assert budget.ignore_changes == ("timePeriod",), "the next month would change the budget"
 

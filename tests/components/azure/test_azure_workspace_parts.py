@@ -98,7 +98,7 @@ def test_logs_have_a_daily_limit_and_application_insights_is_kept_in_them(build,
     assert logs["retentionInDays"] == 30
     assert logs["features"]["disableLocalAuth"] is True
     insights = cloud.only("applicationinsights:Component").inputs
-    assert insights["workspaceResourceId"] == "/mock/m-logs"
+    assert insights["workspaceResourceId"] == "m-logs-id"
     assert insights["ingestionMode"] == "LogAnalytics"
 
 
@@ -244,7 +244,7 @@ def network_args(**more) -> VirtualNetworkArgs:
 def test_subnets_have_a_security_group_and_no_way_out_of_their_own(build, cloud):
     build(lambda _: VirtualNetwork("n", network_args()))
     for subnet in cloud.of("network:Subnet"):
-        assert subnet.inputs["networkSecurityGroup"] == {"id": "/mock/n-security-group"}
+        assert subnet.inputs["networkSecurityGroup"] == {"id": "n-security-group-id"}
         assert subnet.inputs["defaultOutboundAccess"] is False
         assert "natGateway" not in subnet.inputs
     assert "securityRules" not in cloud.only("network:NetworkSecurityGroup").inputs
@@ -254,10 +254,10 @@ def test_subnets_have_a_security_group_and_no_way_out_of_their_own(build, cloud)
 def test_a_nat_gateway_is_made_only_when_named(build, cloud):
     build(lambda _: VirtualNetwork("n", network_args(nat_gateway_name="nat", public_ip_name="ip")))
     assert cloud.only("network:NatGateway").inputs["publicIpAddresses"] == [
-        {"id": "/mock/n-nat-address"}
+        {"id": "n-nat-address-id"}
     ]
     for subnet in cloud.of("network:Subnet"):
-        assert subnet.inputs["natGateway"] == {"id": "/mock/n-nat-gateway"}
+        assert subnet.inputs["natGateway"] == {"id": "n-nat-gateway-id"}
 
 
 def test_a_network_refuses_a_subnet_outside_it():
