@@ -100,7 +100,12 @@ class Front:
         if caller:
             await self._refuse_real_key(caller)
         if service in MINISTACK_SERVICES:
-            return await self._pass_on(request, "ministack")
+            # Loopback counts as TLS, or every bucket that denies plain http would be shut to jobs. A client that
+            # says by the same header that it came by http is denied, as the policy means.
+            proto = request.headers.get("X-Forwarded-Proto")
+            return await self._pass_on(
+                request, "ministack", {} if proto else {"X-Forwarded-Proto": "https"}
+            )
         return await self._pass_on(request, service)
 
     async def _refuse_real_key(self, caller: Caller) -> None:
