@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from lab.aws import policy
 from lab.aws.sagemaker import images
 from lab.aws.sagemaker.errors import limit_exceeded, validation
 from lab.aws.sagemaker.session import service_client
@@ -19,7 +20,7 @@ from lab.aws.sagemaker.store import Store
 QUOTA_KIND = "quota"
 
 
-def check(request: Mapping[str, Any], arn: str, caller: str | None, settings: Settings) -> None:
+def check(request: Mapping[str, Any], settings: Settings) -> None:
     """Raise what the service would for a request that can never run."""
     _check_structure(request)
     _check_channels(request.get("InputDataConfig") or [], request)
@@ -70,6 +71,8 @@ def _check_structure(request: Mapping[str, Any]) -> None:
         raise validation(
             "ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups."
         )
+    if any(group["InstanceCount"] < 1 for group in groups or [resources]):
+        raise validation("InstanceCount must be at least 1.")
     names = [group["InstanceGroupName"] for group in groups or []]
     if len(set(names)) < len(names):
         raise validation("InstanceGroupName must be unique within InstanceGroups.")
@@ -168,65 +171,13 @@ def check_role(role_arn: str, settings: Settings) -> None:
         if error.response.get("Error", {}).get("Code") == "NoSuchEntity":
             raise refused from None
         raise
-    if role["Arn"] != role_arn or not _trusts(role["AssumeRolePolicyDocument"], settings):
-        raise refused
-
-
-def _trusts(document: Mapping[str, Any], settings: Settings) -> bool:
-    allowed = False
-    for statement in _as_list(document.get("Statement")):
-        principal = statement.get("Principal") or {}
-        services = ["*"] if principal == "*" else _as_list(principal.get("Service"))
-        actions = [action.lower() for action in _as_list(statement.get("Action"))]
-        if not {"sagemaker.amazonaws.com", "*"} & set(services):
-            continue
-        if not {"sts:assumerole", "sts:*", "*"} & set(actions):
-            continue
-        if not _conditions_hold(statement.get("Condition") or {}, settings):
-            continue
-        if statement.get("Effect") == "Deny":
-            return False
-        allowed = True
-    return allowed
-
-
-def _conditions_hold(conditions: Mapping[str, Any], settings: Settings) -> bool:
-    """The keys that the service sets when it assumes a role: aws:SourceAccount and
-    aws:SourceArn.
-    """
-    values = {
-        "aws:sourceaccount": settings.account_id,
-        "aws:sourcearn": settings.arn("*"),
+    context = {
+        "aws:SourceAccount": settings.account_id,
+        "aws:SourceArn": settings.arn("training-job/lab"),
     }
-    for operator, rules in conditions.items():
-        name = operator.removesuffix("IfExists")
-        for key, wanted in rules.items():
-            value = values.get(key.lower())
-            if value is None:
-                if not operator.endswith("IfExists"):
-                    return False
-                continue
-            patterns = _as_list(wanted)
-            if key.lower() == "aws:sourcearn":
-                # Any ARN of this account's SageMaker in this region may be the source.
-                matches = any(_may_match(pattern, value) for pattern in patterns)
-            else:
-                matches = value in patterns
-            if matches == name.startswith(("StringNot", "ArnNot")):
-                return False
-    return True
-
-
-def _may_match(pattern: str, arn: str) -> bool:
-    mine, theirs = arn.split(":", 5)[:5], pattern.split(":", 5)[:5]
-    return len(theirs) == 5 and all(
-        re.fullmatch(re.escape(t).replace(r"\*", ".*").replace(r"\?", "."), m)
-        for m, t in zip(mine, theirs, strict=True)
-    )
-
-
-def _as_list(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
+    document = role["AssumeRolePolicyDocument"]
+    if role["Arn"] != role_arn or not policy.trusts(document, "sagemaker.amazonaws.com", context):
+        raise refused
 
 
 # --- quotas

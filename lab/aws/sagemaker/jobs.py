@@ -40,11 +40,11 @@ class TrainingJobs:
 
     # --- operations
 
-    def create_training_job(self, request: dict[str, Any], caller: str | None) -> dict[str, Any]:
+    def create_training_job(self, request: dict[str, Any], _caller: str | None) -> dict[str, Any]:
         """Check the request as the service does, keep it and start the job."""
         name = request["TrainingJobName"]
         arn = self.settings.arn(f"training-job/{name}")
-        admission.check(request, arn, caller, self.settings)
+        admission.check(request, self.settings)
         with self._store.transaction():
             if taken := self._store.get(KIND, name):
                 raise in_use(

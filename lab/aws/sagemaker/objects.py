@@ -62,10 +62,8 @@ def list_channel(s3: Any, source: Mapping[str, Any], role: str, region: str) -> 
     """Return a channel's objects, sorted by key. Raises DownloadError in the service's words."""
     uri = source["S3Uri"]
     try:
-        if source["S3DataType"] == "ManifestFile":
-            found = list(_list_manifest(s3, uri))
-        else:
-            found = list(list_prefix(s3, uri))
+        listed = _list_manifest if source["S3DataType"] == "ManifestFile" else list_prefix
+        found = list(listed(s3, uri))
     except (ClientError, BotoCoreError) as error:
         raise DownloadError(f"ClientError: Data download failed:{_reason(error, uri)}") from error
     if not found:

@@ -107,6 +107,13 @@ NOTEBOOK = Kind(
     missing_is_validation=True,
     renamed=(("LifecycleConfigName", "NotebookInstanceLifecycleConfigName"),),
 )
+# Flags of UpdateNotebookInstance -> the member that goes.
+_DISASSOCIATED = {
+    "DisassociateLifecycleConfig": "NotebookInstanceLifecycleConfigName",
+    "DisassociateDefaultCodeRepository": "DefaultCodeRepository",
+    "DisassociateAdditionalCodeRepositories": "AdditionalCodeRepositories",
+    "DisassociateAcceleratorTypes": "AcceleratorTypes",
+}
 KINDS = (DOMAIN, USER_PROFILE, SPACE, STUDIO_LIFECYCLE, NOTEBOOK_LIFECYCLE, NOTEBOOK)
 
 
@@ -165,12 +172,13 @@ class Resources:
     def _update(self, kind: Kind, request: Body) -> Body:
         self._describe(kind, request)
         changes = {k: v for k, v in request.items() if k not in kind.keys}
-        removed = [name.removeprefix("Disassociate") for name in changes if name.startswith("Disa")]
-        changes = {k: v for k, v in changes.items() if not k.startswith("Disassociate")}
+        removed = [
+            _DISASSOCIATED[name] for name, on in changes.items() if name in _DISASSOCIATED and on
+        ]
+        changes = {k: v for k, v in changes.items() if k not in _DISASSOCIATED}
         for wire, kept in kind.renamed:
             if wire in changes:
                 changes[kept] = changes.pop(wire)
-            removed = [kept if name == wire else name for name in removed]
         self._check_references(kind, changes)
         if kind is NOTEBOOK:
             status = self._describe(kind, request)["NotebookInstanceStatus"]

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from lab.aws.sagemaker import model
 from lab.aws.sagemaker.admission import QUOTA_KIND
+from lab.aws.sagemaker.authorization import authorize
 from lab.aws.sagemaker.errors import ServiceError
 from lab.aws.sagemaker.jobs import TrainingJobs
 from lab.aws.sagemaker.resources import Resources
@@ -61,6 +62,7 @@ class Plane:
                 f"{', '.join(sorted(self._handlers))}.",
             )
         model.check(operation.input_shape, request)
+        authorize(name, request, caller, self.settings, self.tags)
         return model.render(operation.output_shape, handler(request, caller) or {})
 
 
