@@ -385,6 +385,28 @@ def clusters(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @st.composite
+def networks(draw: st.DrawFn, cluster_names: list[str]) -> dict[str, Any]:
+    """Each way that compute may be placed; with a cluster to build images, privately too."""
+    mode = draw(st.sampled_from(["allow_internet_outbound", "allow_only_approved_outbound"]))
+    sections: dict[str, Any] = {"managed_network": {"isolation_mode": mode}}
+    if cluster_names and draw(st.booleans()):
+        sections |= {
+            "workspace": {"image_build_compute": draw(st.sampled_from(cluster_names))},
+            "container_registry": {"sku": "Premium"},
+            "private_endpoints": {
+                "subnet": "endpoints",
+                "private_dns_zones": draw(st.booleans()),
+            },
+            "virtual_network": {
+                "address_prefix": "10.40.0.0/16",
+                "subnets": [{"name": "endpoints", "address_prefix": "10.40.4.0/26"}],
+                "nat_gateway": draw(st.booleans()),
+            },
+        }
+    return sections
+
+
+@st.composite
 def valid_settings(draw: st.DrawFn) -> AzureSettings:
     names = draw(st.lists(SHORT_NAMES, max_size=5, unique=True))
     split = draw(st.integers(0, len(names)))
@@ -403,13 +425,9 @@ def valid_settings(draw: st.DrawFn) -> AzureSettings:
             "subscription_id": draw(GUIDS),
             "tenant_id": draw(GUIDS),
             "location": draw(st.sampled_from(["westeurope", "eastus2", "germanywestcentral"])),
-            "managed_network": {
-                "isolation_mode": draw(
-                    st.sampled_from(["allow_internet_outbound", "allow_only_approved_outbound"])
-                )
-            },
             "compute_clusters": [draw(clusters(name)) for name in names[:split]],
             "compute_instances": instances,
+            **draw(networks(names[:split])),
             "diagnostic_settings": draw(st.booleans()),
             "environments": [
                 {"name": name, "image": "python:3.11"}
