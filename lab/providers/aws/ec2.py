@@ -534,7 +534,12 @@ def _like(state: list[Values] | None, actual: list[Values], group_id: str) -> li
 
 
 def _flat(rules: list[Values], group_id: str) -> list[str]:
-    return sorted(json.dumps(each, sort_keys=True) for each in _permissions(rules, group_id))
+    """Return single permissions as text. moto keeps no description of a prefix list's rule."""
+    permissions = _permissions(rules, group_id)
+    for permission in permissions:
+        for source in permission.get("PrefixListIds", []):
+            source.pop("Description", None)
+    return sorted(json.dumps(permission, sort_keys=True) for permission in permissions)
 
 
 KINDS: tuple[Kind, ...] = (

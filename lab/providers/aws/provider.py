@@ -190,7 +190,7 @@ class AwsProvider(protocol.Provider):
                 for name, old in inputs.items()
                 if not _is_empty(outputs.get(name)) or _is_empty(old)
             }
-            read_inputs = {**{k: v for k, v in kept.items() if k.startswith("__")}, **read_inputs}
+            filled = kept.get(DEFAULTS) or []
         else:
             read_inputs = {
                 name: outputs[name]
@@ -198,7 +198,8 @@ class AwsProvider(protocol.Provider):
                 if not _is_unset(outputs.get(name))
                 or (outputs.get(name) is False and kind.defaults.get(name))
             }
-            read_inputs = _with_defaults_key(read_inputs, kind.type.inputs, [])
+            filled = []
+        read_inputs = _with_defaults_key(read_inputs, kind.type.inputs, filled)
         secrets = {**request.properties, **request.inputs}
         return protocol.ReadResponse(
             request.resource_id, _wrapped(outputs, secrets), _wrapped(read_inputs, secrets)
