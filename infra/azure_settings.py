@@ -374,8 +374,11 @@ class LogAnalyticsSettings(SettingsModel):
 class ComputeClusterSettings(SettingsModel):
     """A cluster that grows with its jobs' queue and shrinks to min_instances when idle."""
 
-    name: ShortName
-    size: VmSize = Field(description="The nodes' VM size. A change replaces the cluster.")
+    name: ShortName = Field(examples=["example"])
+    size: VmSize = Field(
+        description="The nodes' VM size. A change replaces the cluster.",
+        examples=["Standard_DS3_v2"],
+    )
     tier: Literal["dedicated", "low_priority"] = Field(
         default="dedicated",
         description=(
@@ -418,9 +421,12 @@ class ScheduleSettings(SettingsModel):
 class ComputeInstanceSettings(SettingsModel):
     """One person's workstation for notebooks. It is billed while it runs, and its disk always."""
 
-    name: ShortName
-    size: VmSize
-    assigned_user_object_id: Guid = Field(description="The Entra object id of its only user.")
+    name: ShortName = Field(examples=["example"])
+    size: VmSize = Field(examples=["Standard_DS3_v2"])
+    assigned_user_object_id: Guid = Field(
+        description="The Entra object id of its only user.",
+        examples=["00000000-0000-0000-0000-000000000000"],
+    )
     idle_time_before_shutdown: ShutdownTime = Field(
         default=HOUR_SECONDS, description="Azure allows 15m to 3d."
     )
@@ -573,9 +579,15 @@ class AzureBudgetSettings(BudgetSettings):
 class AzureSettings(SettingsModel):
     """What the stack has on Azure. Every default is private, and costs least while idle."""
 
-    subscription_id: Guid = Field(description="The subscription that the stack may deploy to.")
-    tenant_id: Guid = Field(description="The Entra tenant of that subscription.")
-    location: Location
+    subscription_id: Guid = Field(
+        description="The subscription that the stack may deploy to.",
+        examples=["00000000-0000-0000-0000-000000000000"],
+    )
+    tenant_id: Guid = Field(
+        description="The Entra tenant of that subscription.",
+        examples=["00000000-0000-0000-0000-000000000000"],
+    )
+    location: Location = Field(description="Where everything is.", examples=["westeurope"])
     workspace: WorkspaceSettings = WorkspaceSettings()
     storage_account: StorageAccountSettings = StorageAccountSettings()
     key_vault: KeyVaultSettings = KeyVaultSettings()

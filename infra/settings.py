@@ -92,9 +92,9 @@ def check(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        found += [lines.of_pydantic(detail) for detail in error.errors()]
+        found += [lines.of_pydantic(detail) for detail in _causes(error)]
         settings, touched = _mended(values, error)
-    for problem in _problems(settings) if settings is not None else ():
+    for problem in _problems(settings, touched) if settings is not None else ():
         if not any(_overlap(problem.location, location) for location in touched):
             found.append(lines.of_problem(problem))
     if found or settings is None:
@@ -160,8 +160,24 @@ def _decoded(text: Any) -> Any:
         return text  # the model says what should stand there
 
 
-def _problems(settings: Settings) -> Iterator[Problem]:
-    if not settings.active_clouds:
+def _causes(error: ValidationError) -> list[Any]:
+    """Return the errors that are none of another's making: a list is short where an item failed."""
+    details = error.errors()
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(
+            other["loc"][: len(detail["loc"])] == detail["loc"]
+            for other in details
+            if other is not detail
+        )
+    ]
+
+
+def _problems(settings: Settings, touched: Sequence[Location]) -> Iterator[Problem]:
+    is_section_wrong = any(location[:1] in (("azure",), ("aws",)) for location in touched)
+    if not settings.clouds and not settings.active_clouds and not is_section_wrong:
         yield Problem(
             location=("clouds",),
             value=list(settings.clouds),
@@ -169,7 +185,7 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             "or trainstack:azure",
         )
     for cloud in settings.clouds:
-        if getattr(settings, cloud) is None:
+        if getattr(settings, cloud) is None:  # where it is wrong, it is said already
             yield Problem(
                 location=(cloud,), value=None, message=f"it must be given: clouds lists {cloud!r}"
             )

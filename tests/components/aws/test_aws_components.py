@@ -228,7 +228,7 @@ def test_each_day_of_the_lifecycle_comes_from_its_option() -> None:
 )
 def test_a_bucket_with_no_sense_of_time_is_refused(option: str) -> None:
     with pytest.raises(ValueError, match=f"{option} is 0; it must be at least"):
-        ArtifactBucketArgs(bucket_name="b", region=REGION, **{option: 0})
+        bucket(**{option: 0})
 
 
 # The key
