@@ -429,7 +429,7 @@ def _check_azure(spec: JobSpec, view: StackView, changes: _Changes) -> Iterator[
         yield {
             "problem": f"compute instance {azure.compute_instance!r} does not exist",
             "change": changes.of("compute", azure.compute_instance),
-            "fix": f"Use one of {_listed(view.instances)} in compute.azure.compute_instance.",
+            "fix": f"{_use(view.instances)}eep it in the stack.",
         }
     if azure is not None and (azure.tier or azure.size):
         fitting = [
@@ -466,7 +466,7 @@ def _check_cluster(
         yield {
             "problem": f"cluster {name!r} does not exist",
             "change": changes.of("compute", name),
-            "fix": f"Use one of {_listed(view.clusters)} in compute.azure.cluster, or keep the cluster's name.",
+            "fix": f"{_use(view.clusters)}eep the cluster's name.",
         }
         return
     if _too_many(spec, cluster):
@@ -494,7 +494,7 @@ def _check_environment(wanted: str, view: StackView, changes: _Changes) -> Itera
         yield {
             "problem": f"environment {wanted!r} does not exist",
             "change": changes.of("environment", wanted if version else name),
-            "fix": f"Use one of {_listed({n for n, _ in view.environments})}, or keep it in the stack.",
+            "fix": f"{_use(n for n, _ in view.environments)}eep it in the stack.",
         }
     elif version and version not in versions and changes.words.get(("environment", wanted)):
         yield {
@@ -701,6 +701,12 @@ def _clusters(view: StackView) -> str:
         f"{name} ({item.get('tier')} {item.get('size')})"
         for name, item in sorted(view.clusters.items())
     )
+
+
+def _use(names: Iterable[str]) -> str:
+    """The start of a fix: "Use a or b, or k", "K" where there is nothing else to use; "eep ..." follows."""
+    known = sorted(set(names))
+    return f"Use {' or '.join(known)}, or k" if known else "K"
 
 
 def _listed(names: Iterable[str]) -> str:

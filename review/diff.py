@@ -116,10 +116,12 @@ def property_changes(step: Step) -> tuple[PropertyChange, ...]:
     old, new = step.old, step.new
     if old is None or new is None:
         return ()
-    reasons = {top_level(key) for key in step.replace_reasons}
+    # azure-native gives paths, bridged providers top-level names; the kinds of a detailed diff are surest.
+    has_kinds = any(diff.kind.endswith("-replace") for diff in step.diffs)
+    reasons = set() if has_kinds else set(step.replace_reasons)
     found: dict[str, PropertyChange] = {}
     for change in _raw_changes(step, old, new):
-        replaces = change.replaces or (change.top in reasons)
+        replaces = change.replaces or change.path in reasons or change.top in reasons
         found.setdefault(change.path, _masked(change, old, new, replaces=replaces))
     tags = {path.removeprefix("tags") for path in found if top_level(path) == "tags"}
     kept = [
@@ -180,7 +182,7 @@ def _raw_changes(step: Step, old: State, new: State) -> Iterator[PropertyChange]
         return
     for key in keys:
         if key not in new.inputs and key not in old.inputs:
-            if key in step.replace_reasons or not new.inputs:
+            if key in map(top_level, step.replace_reasons) or not new.inputs:
                 yield PropertyChange(path=key, old=plain(old.outputs.get(key, ABSENT)), new=UNKNOWN)
             continue
         before = old.inputs[key] if key in old.inputs else old.outputs.get(key, ABSENT)

@@ -193,6 +193,9 @@ def _headline(reviews: Sequence[Review]) -> str:
         "created": sum(len(r.created) for r in reviews),
     }
     words = ", ".join(f"{count:,} {name}" for name, count in total.items() if count)
+    words = (
+        words.replace("1 jobs would", "1 job would") if total["jobs would break"] == 1 else words
+    )
     if any(r.errors for r in reviews):
         words = f"the preview failed{'; ' + words if words else ''}"
     if len(reviews) == 1:

@@ -110,15 +110,13 @@ def _is_empty(value: Any) -> bool:
 
 
 def _is_random(word: str) -> bool:
-    """Upper case, lower case and digits, with little repetition: a key. Hashes and ids are of one case, names have words."""
-    if not (
-        re.search("[A-Z]", word)
-        and re.search("[a-z]", word)
-        and len(re.findall("[0-9]", word)) >= 3
+    """Letters of both cases and digits, mixed with no word among them: a key. Hashes and ids are of one case."""
+    if not all(re.search(pattern, word) for pattern in ("[A-Z]", "[a-z]", "[0-9]")):
+        return False
+    if (
+        re.search("[a-z]{6}", word)
+        or len(re.findall("[a-z][A-Z0-9]|[A-Z0-9][a-z]", word)) < len(word) / 7
     ):
         return False
-    if word.count("/") > 2 or word.count("-") > 3 or word.count("_") > 3:
-        return False
     counts = Counter(word)
-    entropy = -sum(n / len(word) * math.log2(n / len(word)) for n in counts.values())
-    return entropy > 4.2
+    return -sum(n / len(word) * math.log2(n / len(word)) for n in counts.values()) > 4

@@ -492,7 +492,7 @@ def _step(item: Any, where: str, source: str) -> Step:
         _, _, type_, name = parse_urn(urn if isinstance(urn, str) else "")
     except ValueError:
         raise PreviewError(
-            f"preview {source!r}: {where}.urn is {str(urn)[:80]!r}; a URN has the form "
+            f"preview {source!r}: {where}.urn is {urn[:80] if isinstance(urn, str) else urn!r}; a URN has the form "
             "urn:pulumi:STACK::PROJECT::TYPE::NAME"
         ) from None
     detailed = item.get("detailedDiff")
