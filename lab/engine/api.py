@@ -24,7 +24,7 @@ from lab.engine.events import Diagnostic, Emitter, Event
 from lab.engine.providers import ProviderError
 from lab.engine.state import ENGINE_VERSION, Journal, Snapshot, StateError, StateFile, now
 from lab.engine.step_generator import BailError
-from lab.engine.values import PropertyMap, mask_secrets, unwrap_secrets
+from lab.engine.values import PropertyMap, to_plain, unwrap_secrets
 from lab.home import LabError, write_atomically
 
 Kind = Literal["preview", "up", "refresh", "destroy"]
@@ -298,8 +298,6 @@ class _EventLog:
         self._sequence = 0
 
     def __call__(self, event: Event) -> None:
-        if event.internal:
-            return
         line = json.dumps(event.to_json(self._sequence), ensure_ascii=False)
         self._sequence += 1
         self._stream.write(line + "\n")
@@ -345,7 +343,7 @@ def _stack_outputs(snapshot: Snapshot) -> PropertyMap:
 
 def plain_outputs(outputs: PropertyMap, *, show_secrets: bool = False) -> dict[str, Any]:
     """Return outputs as plain values, secrets shown as [secret] unless asked for."""
-    return unwrap_secrets(outputs) if show_secrets else mask_secrets(outputs)
+    return to_plain(unwrap_secrets(outputs) if show_secrets else outputs)
 
 
 def read_outputs(

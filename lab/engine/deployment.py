@@ -306,7 +306,13 @@ class Actions:
                 self._emitter.error(f"{prefix}{error}", urn)
                 if not dry_run:
                     self.is_maybe_corrupt |= status == STATUS_UNKNOWN
-                    self._emitter.step("resOpFailedEvent", step, internal=internal)
+                    self._emitter.step(
+                        "resOpFailedEvent",
+                        step,
+                        internal=internal,
+                        status=status,
+                        steps=sum(self.changes.values()),
+                    )
             else:
                 op, is_counted = step.op, step.logical
                 if self._options.is_refresh and isinstance(step, RefreshStep):

@@ -158,14 +158,14 @@ class Program:
         except pulumi.RunError as error:
             pulumi.log.error(str(error))
             return RuntimeError(
-                "an unhandled error occurred: Program exited with non-zero exit code: 1"
+                "an unhandled error occurred: program exited with non-zero exit code: 1"
             )
         except SystemExit as error:
             if error.code in (None, 0):
                 monitor._post(("finished", None))
                 return None
             return RuntimeError(
-                f"an unhandled error occurred: Program exited with non-zero exit code: {error.code}"
+                f"an unhandled error occurred: program exited with non-zero exit code: {error.code}"
             )
         except Exception:  # noqa: BLE001  the program may raise anything
             pulumi.log.error(

@@ -368,7 +368,7 @@ class CreateStep(Step):
                 failure, id_, outputs = error, error.id, error.outputs
                 new.init_errors = error.reasons
             except ProviderError as error:
-                return STATUS_UNKNOWN if error.is_unknown else STATUS_OK, None, error
+                return STATUS_OK, None, error
         new.id = id_
         new.outputs = outputs
         new.created = new.modified = now()

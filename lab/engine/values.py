@@ -152,6 +152,21 @@ def mask_secrets(value: Any) -> Any:
     return value
 
 
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON-able: secrets as [secret], unknown ones as the text output<string>."""
+    if isinstance(value, Secret):
+        return "[secret]"
+    if isinstance(value, Computed):
+        return "output<string>"
+    if isinstance(value, list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (Asset, Archive, ResourceReference)):
+        return to_json(value)
+    return value
+
+
 def deep_copy(value: Any) -> Any:
     """Copy containers; scalars and special values are shared, they are never changed in place."""
     if isinstance(value, dict):
