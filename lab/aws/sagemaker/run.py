@@ -302,7 +302,8 @@ class Run:
         running = executor.start(
             executor.Instance(
                 argv=self._command(host, image),
-                env=self._environment(isolated, image),
+                env=registry.environment(host.folder / "rootfs")
+                | self._environment(isolated, image),
                 cwd=self._working_folder(host),
                 mounts={ML: host.ml, **self._extra_mounts(host)},
                 read_only_mounts={
