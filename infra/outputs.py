@@ -94,9 +94,14 @@ class StackOutputs:
                 "output 'outputs_version' is missing: this is no trainstack stack, or it was never "
                 "deployed. Run: pulumi up"
             )
-        if not isinstance(version, int | float) or version > OUTPUTS_VERSION:
+        if not isinstance(version, int | float) or isinstance(version, bool) or version < 1:
             raise StackOutputsError(
-                f"output 'outputs_version' is {version!r}; this trainstack reads up to "
+                f"output 'outputs_version' is {version!r}; it must be a whole number from 1 on. "
+                "Deploy the stack again: pulumi up"
+            )
+        if version > OUTPUTS_VERSION:
+            raise StackOutputsError(
+                f"output 'outputs_version' is {version:g}; this trainstack reads up to "
                 f"{OUTPUTS_VERSION}. Update trainstack"
             )
         hints = typing.get_type_hints(cls)
@@ -170,9 +175,10 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    kind, optional = _kind(hint)
-    if value is None and optional:
-        return None
+    """Return a value as its field's type has it, whole numbers and tuples as Python writes them."""
+    kind, items, is_optional = _kind(hint)
+    if kind is Any or (value is None and is_optional):
+        return value
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)  # Pulumi's numbers are floats
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -183,19 +189,25 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             f"output {name!r} is {value!r}; it must be {_KIND_NAMES[kind]}. "
             "Deploy the stack again: pulumi up"
         )
-    return tuple(value) if kind is tuple else value
+    if kind is tuple:
+        return tuple(_typed(f"{name}[{index}]", item, items) for index, item in enumerate(value))
+    if kind is Mapping:
+        return {key: _typed(f"{name}.{key}", item, items) for key, item in value.items()}
+    return value
 
 
-def _kind(hint: Any) -> tuple[Any, bool]:
-    """Return a field's outermost plain type, and whether it may be None."""
-    optional = False
+def _kind(hint: Any) -> tuple[Any, Any, bool]:
+    """Return a field's plain type, what its items are, and whether it may be None."""
+    is_optional = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         members = [member for member in typing.get_args(hint) if member is not type(None)]
-        optional, hint = True, members[0]
-    origin = typing.get_origin(hint) or hint
-    return (
-        Mapping if isinstance(origin, type) and issubclass(origin, Mapping) else origin
-    ), optional
+        is_optional, hint = True, members[0]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return tuple, arguments[0], is_optional
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return Mapping, arguments[1], is_optional
+    return hint, None, is_optional
 
 
 _KIND_NAMES = {
@@ -206,16 +218,16 @@ _KIND_NAMES = {
     tuple: "a list",
     Mapping: "an object",
 }
+_SCHEMA_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def _schema_of(hint: Any) -> dict[str, Any]:
-    kind, optional = _kind(hint)
-    name = {str: "string", int: "integer", float: "number", bool: "boolean"}.get(kind)
+    kind, items, is_optional = _kind(hint)
     schema: dict[str, Any]
     if kind is tuple:
-        schema = {"type": "array", "items": {"type": "string"}}
+        schema = {"type": "array", "items": _schema_of(items)}
     elif kind is Mapping:
-        schema = {"type": "object"}
+        schema = {"type": "object", "additionalProperties": _schema_of(items)}
     else:
-        schema = {"type": name}
-    return {"anyOf": [schema, {"type": "null"}]} if optional else schema
+        schema = {"type": _SCHEMA_NAMES[kind]} if kind in _SCHEMA_NAMES else {}
+    return {"anyOf": [schema, {"type": "null"}]} if is_optional else schema
