@@ -505,6 +505,14 @@ def _provisioned(write: Write) -> None:
     write.properties["provisioningState"] = "Succeeded"
 
 
+def _public_address(write: Write) -> None:
+    # 203.0.113.0/24 is reserved for documentation: the lab gives out no address that exists.
+    digest = uuid.uuid5(uuid.NAMESPACE_URL, write.id.key).bytes
+    write.properties.setdefault("ipAddress", f"203.0.113.{digest[0]}")
+    write.properties.setdefault("publicIPAllocationMethod", "Static")
+    write.properties["provisioningState"] = "Succeeded"
+
+
 def _private_endpoint(write: Write) -> None:
     properties = write.properties
     write.plane.require_exists(
@@ -892,6 +900,19 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
         model="azure.mgmt.network.models:PrivateDnsZoneGroup",
         has_location=False,
         prepare=_provisioned,
+    ),
+    ResourceType(
+        name="Microsoft.Network/natGateways",
+        model="azure.mgmt.network.models:NatGateway",
+        create_only=("location", "sku.name"),
+        prepare=_provisioned,
+    ),
+    ResourceType(
+        name="Microsoft.Network/publicIPAddresses",
+        model="azure.mgmt.network.models:PublicIPAddress",
+        create_only=("location", "sku.name"),
+        prepare=_public_address,
+        kept=("properties.ipAddress",),
     ),
     ResourceType(name="Microsoft.Network/privateDnsZones", prepare=_provisioned),
     ResourceType(

@@ -51,6 +51,8 @@ class Field:
     read_only: bool = False
     # A flattened msrest property stands below others: ``properties.workspaceResourceId``.
     path: tuple[str, ...] = field(default=())
+    # What the SDK calls it, which is also what Pulumi's name for it is made of.
+    attribute: str = ""
 
 
 class _Problems:
@@ -83,6 +85,11 @@ def clean(model: str, body: Mapping[str, Any], *, is_partial: bool = False) -> d
             target=problems.found[0][0] or None,
         )
     return result
+
+
+def writable(model: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document without what only the service sets."""
+    return _object(model, document, "", _Problems(), is_partial=True)
 
 
 @functools.cache
@@ -261,8 +268,12 @@ def fields_of(model: type) -> Mapping[str, Field]:
     return _rest_fields(model)
 
 
+def subclass_of(model: type, body: Mapping[str, Any]) -> type:
+    """Return the class that a body's discriminator names, or the model itself."""
+    return _concrete(model, body, "", _Problems())
+
+
 def _concrete(model: type, body: Mapping[str, Any], path: str, problems: _Problems) -> type:
-    """Return the subclass that a discriminator names."""
     mapping, name = _discriminator(model)
     if not mapping or name is None:
         return model
@@ -320,6 +331,7 @@ def _msrest_fields(model: Any) -> Mapping[str, Field]:
             required=bool(checks.get("required")),
             read_only=bool(checks.get("readonly")),
             path=path,
+            attribute=attribute,
         )
         found[".".join(path)] = item
     return found
@@ -396,6 +408,7 @@ def _rest_fields(model: type) -> Mapping[str, Field]:
             required=not optional,
             read_only=attribute._visibility == ["read"],
             path=(wire,),
+            attribute=name,
         )
     return found
 
