@@ -378,11 +378,7 @@ class _AzureStack:
                     "workspace": Source(
                         resource_id=workspace.workspace_id, category_group="allLogs"
                     ),
-                    "blobs": Source(
-                        resource_id=pulumi.Output.concat(
-                            storage.account_id, "/blobServices/default"
-                        )
-                    ),
+                    "blobs": Source(resource_id=storage.blob_service_id),
                     "vault": Source(resource_id=vault.vault_id),
                     "registry": Source(resource_id=registry.registry_id),
                 },

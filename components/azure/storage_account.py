@@ -48,6 +48,8 @@ class StorageAccount(pulumi.ComponentResource):
 
     account_name: pulumi.Output[str]
     account_id: pulumi.Output[str]
+    # What diagnostic settings of the blobs are attached to.
+    blob_service_id: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: StorageAccountArgs, opts: pulumi.ResourceOptions | None = None
@@ -87,7 +89,7 @@ class StorageAccount(pulumi.ComponentResource):
         self.account_id = account.id
 
         retention = storage.DeleteRetentionPolicyArgs(enabled=True, days=args.delete_retention_days)
-        azure_native.storage.BlobServiceProperties(
+        blobs = azure_native.storage.BlobServiceProperties(
             f"{name}-blobs",
             account_name=account.name,
             blob_services_name="default",
@@ -96,6 +98,7 @@ class StorageAccount(pulumi.ComponentResource):
             container_delete_retention_policy=retention,
             opts=child,
         )
+        self.blob_service_id = blobs.id
         for container_name in args.container_names:
             azure_native.storage.BlobContainer(
                 f"{name}-{container_name}",
@@ -105,7 +108,13 @@ class StorageAccount(pulumi.ComponentResource):
                 public_access=storage.PublicAccess.NONE,
                 opts=child,
             )
-        self.register_outputs({"account_name": self.account_name, "account_id": self.account_id})
+        self.register_outputs(
+            {
+                "account_name": self.account_name,
+                "account_id": self.account_id,
+                "blob_service_id": self.blob_service_id,
+            }
+        )
 
 
 def _enabled(is_enabled: bool) -> str:

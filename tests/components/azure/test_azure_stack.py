@@ -248,7 +248,7 @@ def test_diagnostic_settings_keep_audit_logs_and_the_workspaces_own(stack, cloud
     audit = [{"categoryGroup": "audit", "enabled": True}]
     assert logs == {
         "workspace-workspace-id": [{"categoryGroup": "allLogs", "enabled": True}],
-        "storage-account-id/blobServices/default": audit,
+        "storage-blobs-id": audit,
         "vault-vault-id": audit,
         "registry-registry-id": audit,
     }

@@ -160,6 +160,14 @@ def test_role_assignments_are_named_alike_on_every_run_and_apart_from_each_other
     assert len(set(names)) == 3
 
 
+def test_the_built_in_roles_have_azures_own_ids():
+    from lab.azure.authorization import BUILT_IN
+
+    assert {role: BUILT_IN[guid].name for role, guid in BUILT_IN_ROLES.items()} == {
+        role: role for role in BUILT_IN_ROLES
+    }, "two tables, written apart from each other, must agree"
+
+
 def test_a_role_that_the_stack_does_not_give_out_is_refused():
     with pytest.raises(ValueError, match="role is 'Owner'; it must be one of AcrPull"):
         role_definition_id(SUBSCRIPTION_ID, "Owner")
