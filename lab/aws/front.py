@@ -40,6 +40,8 @@ _HOP_BY_HOP = {
     *("te", "trailers", "transfer-encoding", "upgrade"),
 }
 _IDENTITY_SECONDS = 5.0
+# Only the front sets it; a client's own is dropped.
+_CALLER_HEADER = "x-lab-caller-arn"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Front:
         """Return the aiohttp application."""
         app = web.Application(client_max_size=2**40)
         app.router.add_get("/_lab/health", self._health)
+        app.router.add_route("*", "/_lab/{path:.*}", self._handle_lab)
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.cleanup_ctx.append(self._client)
         return app
@@ -89,6 +92,13 @@ class Front:
             status, headers, body = error(refusal, service, request.headers)
             return web.Response(status=status, headers=headers, body=body)
 
+    async def _handle_lab(self, request: web.Request) -> web.StreamResponse:
+        """Pass on what moves the lab itself: interrupt a job, advance the clock, set quotas."""
+        try:
+            return await self._pass_on(request, "sagemaker")
+        except Refusal as refusal:
+            return web.Response(status=refusal.status, text=refusal.message)
+
     async def _route(
         self, request: web.Request, service: str, caller: Caller | None
     ) -> web.StreamResponse:
@@ -106,7 +116,20 @@ class Front:
             return await self._pass_on(
                 request, "ministack", {} if proto else {"X-Forwarded-Proto": "https"}
             )
+        if service == "sagemaker":
+            return await self._pass_on(request, service, await self._named(caller))
         return await self._pass_on(request, service)
+
+    async def _named(self, caller: Caller | None) -> dict[str, str]:
+        """Return the header by which the SageMaker plane knows whose policies to ask."""
+        identity = await self._identity(caller.access_key_id) if caller else None
+        if identity is None:
+            raise Refusal(
+                "UnrecognizedClientException",
+                "The security token included in the request is invalid.",
+                status=403,
+            )
+        return {_CALLER_HEADER: identity.arn}
 
     async def _refuse_real_key(self, caller: Caller) -> None:
         """Refuse a key in AWS's format that the lab did not issue.
@@ -141,7 +164,7 @@ class Front:
         headers = [
             (name, value)
             for name, value in request.headers.items()
-            if name.lower() not in _HOP_BY_HOP
+            if name.lower() not in (*_HOP_BY_HOP, _CALLER_HEADER)
         ]
         body = request.content if request.body_exists else None
         if request._read_bytes is not None:
