@@ -170,7 +170,7 @@ def test_only_a_running_spot_job_can_be_interrupted(lab: Any, job_name: Callable
     name = job_name()
     lab.submit(name, "print('hello')")
     assert lab.post(f"/_lab/interrupt/{name}") == 400
-    assert lab.post("/_lab/interrupt/no-such-job") == 400
+    assert lab.post("/_lab/interrupt/no-such-job") == 404
     lab.wait(name)
 
 

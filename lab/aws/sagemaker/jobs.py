@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lab.aws.sagemaker import admission
-from lab.aws.sagemaker.errors import in_use, validation
+from lab.aws.sagemaker.errors import ServiceError, in_use, validation
 from lab.aws.sagemaker.run import Capacity, Run
 from lab.aws.sagemaker.session import service_client
 from lab.aws.sagemaker.settings import Clock, Settings
@@ -152,8 +152,12 @@ class TrainingJobs:
         return {"Results": results, **token}
 
     def interrupt(self, name: str) -> None:
-        """Reclaim a spot job's instances. Raises ValidationException where there are none."""
-        document = self.document(name)
+        """Reclaim a spot job's instances. Raises ServiceError where there are none, 404 for no
+        job.
+        """
+        document = self._store.get(KIND, name)
+        if document is None:
+            raise ServiceError("ResourceNotFound", f"no training job is called {name}", 404)
         if not document["request"].get("EnableManagedSpotTraining"):
             raise validation(f"Training job {name} does not use managed spot training.")
         run = self._runs.get(name)

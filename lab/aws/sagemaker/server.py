@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from lab.aws.sagemaker import model
@@ -92,15 +92,15 @@ def application(plane: Plane) -> Starlette:
         return await _lab(lambda: plane.jobs.interrupt(request.path_params["job"]))
 
     async def clock(request: Request) -> Response:
-        body = await request.json()
+        body = await _body(request)
         return await _lab(lambda: plane.jobs.advance_clock(float(body["advance_seconds"])))
 
     async def capacity(request: Request) -> Response:
-        body = await request.json()
+        body = await _body(request)
         return await _lab(lambda: plane.jobs.capacity.set_limit(int(body["instances"])))
 
     async def quotas(request: Request) -> Response:
-        body = await request.json() if request.method == "POST" else {}
+        body = await _body(request) if request.method == "POST" else {}
 
         def change() -> None:
             for name, value in body.items():
@@ -140,11 +140,21 @@ def _parse(target: str, body: bytes) -> tuple[str, Any]:
         raise ServiceError("SerializationException", "The request is no JSON") from None
 
 
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 async def _lab(action: Callable[[], None]) -> Response:
     try:
         await run_in_threadpool(action)
     except ServiceError as error:
-        return JSONResponse({"message": error.message}, error.status)
+        return PlainTextResponse(error.message, error.status)
+    except (KeyError, TypeError, ValueError) as error:
+        return PlainTextResponse(f"the body is wrong: {error!r}", 400)
     return Response(status_code=204)
 
 
