@@ -282,7 +282,7 @@ class ResourceManager:
         with self._plane.lock, self._store.transaction():
             old = self._plane.document(id)
             if kind.makes_parent:
-                self._make_parent(id, by)
+                self._make_parent(id, cleaned, by)
             else:
                 self._require_parent(id, "write")
             new = self._document(kind, id, cleaned, old, by)
@@ -460,13 +460,16 @@ class ResourceManager:
                 target=path,
             )
 
-    def _make_parent(self, id: ResourceId, by: str) -> None:
+    def _make_parent(self, id: ResourceId, body: Mapping[str, Any], by: str) -> None:
         """Make the container that a first version, or a container's service, brings along."""
         parent = id.parent
         if parent is None or self._plane.document(parent) is not None:
             return
         self._require_parent(parent, "write")
-        self.write(parent, {"properties": {}}, by=by)
+        # All versions of a data asset are of one type, which the asset itself has to say.
+        shared = {"dataType"} & set(body.get("properties") or {})
+        properties = {name: body["properties"][name] for name in shared}
+        self.write(parent, {"properties": properties}, by=by)
 
     def _require_parent(self, id: ResourceId, verb: str) -> None:
         self._require_group(id.scope)
