@@ -961,8 +961,8 @@ def format_value(value: Any) -> str:
 
 
 def mark_secret_outputs(deployment: Deployment, state: ResourceState) -> None:
-    """Make outputs secret that the program named, or whose input is."""
-    outputs = dict(state.outputs or {})
+    """Make outputs secret that the program named, or whose input is. The map is changed in place."""
+    outputs = state.outputs if state.outputs is not None else {}
     for key in state.additional_secret_outputs:
         if key == "id":
             deployment.emitter.warning(
@@ -971,8 +971,6 @@ def mark_secret_outputs(deployment: Deployment, state: ResourceState) -> None:
             )
         elif key in outputs:
             outputs[key] = make_secret(outputs[key])
-    for key, value in outputs.items():
+    for key, value in list(outputs.items()):
         if not is_secret(value) and is_secret((state.inputs or {}).get(key)):
             outputs[key] = make_secret(value)
-    if state.outputs is not None:
-        state.outputs = outputs
