@@ -641,7 +641,7 @@ def _check_role(
         return
     lacking = [
         f"{action} on {resource}"
-        for action, resource in _needs(spec, view)
+        for action, resource in _needs(spec, view, changes)
         if not allows(grants, action, resource)
     ]
     if lacking:
@@ -652,7 +652,7 @@ def _check_role(
         }
 
 
-def _needs(spec: JobSpec, view: StackView) -> Iterator[tuple[str, str]]:
+def _needs(spec: JobSpec, view: StackView, changes: _Changes) -> Iterator[tuple[str, str]]:
     """What the job's role must be allowed.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
@@ -663,7 +663,8 @@ def _needs(spec: JobSpec, view: StackView) -> Iterator[tuple[str, str]]:
         yield "s3:ListBucket", f"arn:aws:s3:::{bucket}"
     for item in spec.inputs.values():
         match = re.match(r"s3://([^/]+)/?(.*)", item.path_on("aws") or "")
-        if match and match[1] not in view.buckets:
+        # A bucket that the change takes away is a finding of its own.
+        if match and match[1] not in view.buckets and ("bucket", match[1]) not in changes.words:
             yield "s3:GetObject", f"arn:aws:s3:::{match[1]}/{match[2] or 'file'}"
     yield "logs:PutLogEvents", "*"
     if spec.image is not None and ".dkr.ecr." in (spec.image.uri or ""):

@@ -268,6 +268,8 @@ def _ended(started: _Started, home: Path, number: int, checkpoints: Path, begin:
     _signal(started.process, signal.SIGKILL)
     if started.reader is not None:
         started.reader.join(timeout=5)
+    if started.process.stdout is not None:
+        started.process.stdout.close()
     log = home / f"read-{number}"
     read = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return Run(
