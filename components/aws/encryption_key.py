@@ -93,7 +93,6 @@ def key_policy(account_id: str, region: str) -> dict[str, Any]:
                     "kms:Decrypt*",
                     "kms:ReEncrypt*",
                     "kms:GenerateDataKey*",
-                    "kms:Describe*",
                 ],
                 "Resource": "*",
                 "Condition": {

