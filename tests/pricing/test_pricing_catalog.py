@@ -99,9 +99,10 @@ def test_the_nearest_instance_has_the_same_purpose_and_gpus():
         pair.azure.name: pair
         for pair in compare(load_catalog(), azure_region="eastus", aws_region="us-east-1")
     }
-    assert pairs["Standard_NC6s_v3"].aws.name == "ml.p3.2xlarge"
-    assert pairs["Standard_D2s_v3"].aws.name == "ml.m5.large"
-    assert pairs["Standard_ND96isr_H100_v5"].aws.gpu_count == 8
+    names = {name: pair.aws.name for name, pair in pairs.items() if pair.aws}
+    assert names["Standard_NC6s_v3"] == "ml.p3.2xlarge"
+    assert names["Standard_D2s_v3"] == "ml.m5.large"
+    assert names["Standard_ND96isr_H100_v5"].startswith("ml.p5")
     assert pairs["Standard_NC48ads_A100_v4"].aws is None, "SageMaker trains on no two A100s"
     for pair in pairs.values():
         if pair.aws is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -277,11 +278,16 @@ def status(cloud="aws", **changes):
     handle = (
         JobHandle("aws", "us-east-1", "j-1") if cloud == "aws" else JobHandle("azure", "w", "j-1")
     )
-    values = {
-        "handle": handle, "state": JobState.SUCCEEDED, "cloud_state": "Completed", "started": START,
-        "ended": START + timedelta(seconds=1000), "compute": "ml.m5.large" if cloud == "aws" else "cpu", "instances": 2,
-    }  # fmt: skip
-    return JobStatus(**{**values, **changes})
+    ended = JobStatus(
+        handle=handle,
+        state=JobState.SUCCEEDED,
+        cloud_state="Completed",
+        started=START,
+        ended=START + timedelta(seconds=1000),
+        compute="ml.m5.large" if cloud == "aws" else "cpu",
+        instances=2,
+    )
+    return replace(ended, **changes)
 
 
 def test_sagemaker_bills_billable_seconds_times_instances():

@@ -98,7 +98,7 @@ def server():
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
+        def log_message(self, format, *args):
             pass
 
     def usual(parts):
@@ -119,7 +119,7 @@ def server():
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     base = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield base, answers, asked
     http.shutdown()
@@ -134,11 +134,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def on_demand(folder, cloud, name, region):
+def price_of(folder, cloud, name, region):
     load_catalog.cache_clear()
     instance = load_catalog(folder).find(cloud, name)
-    price = instance.price(region) if instance else None
-    return price.on_demand if price else None
+    assert instance is not None
+    price = instance.price(region)
+    assert price is not None, f"{name} has no price in {region}"
+    return price
 
 
 def test_sagemaker_training_prices_are_filled_and_no_other_meters(server, folder):
@@ -148,11 +150,11 @@ def test_sagemaker_training_prices_are_filled_and_no_other_meters(server, folder
         3,
         1,
     )  # a new type is priced and not known; m5.xlarge has the price it had
-    assert on_demand(folder, "aws", "ml.m5.large", "eu-west-1") == Decimal("0.128")
-    assert on_demand(folder, "aws", "ml.m5.large", "us-east-1") == Decimal("0.115"), (
+    assert price_of(folder, "aws", "ml.m5.large", "eu-west-1").on_demand == Decimal("0.128")
+    assert price_of(folder, "aws", "ml.m5.large", "us-east-1").on_demand == Decimal("0.115"), (
         "other regions stay"
     )
-    price = load_catalog(folder).find("aws", "ml.m5.large").price("eu-west-1")
+    price = price_of(folder, "aws", "ml.m5.large", "eu-west-1")
     assert price.as_of == "2026-11-20"
     assert "AWS Price List bulk API AmazonSageMaker eu-west-1, version 20261120" in price.source
 
@@ -161,17 +163,17 @@ def test_azure_prices_are_filled_page_by_page_for_linux_only(server, folder):
     base, _, asked = server
     done = refresh_azure("northeurope", today="2026-11-22", folder=folder, base=base)
     assert done.priced == 2
-    price = load_catalog(folder).find("azure", "Standard_DS3_v2").price("northeurope")
+    price = price_of(folder, "azure", "Standard_DS3_v2", "northeurope")
     assert (price.on_demand, price.spot, price.as_of) == (
         Decimal("0.252"),
         Decimal("0.05"),
         "2026-11-22",
     )
-    assert on_demand(folder, "azure", "Standard_NC6s_v3", "northeurope") == Decimal("3.4")
-    assert on_demand(folder, "azure", "Standard_D4s_v5", "northeurope") is None, (
-        "two meters disagree: neither is taken"
-    )
-    assert on_demand(folder, "azure", "Standard_DS3_v2", "eastus") == Decimal("0.293")
+    assert price_of(folder, "azure", "Standard_NC6s_v3", "northeurope").on_demand == Decimal("3.4")
+    disputed = load_catalog(folder).find("azure", "Standard_D4s_v5")
+    assert disputed is not None
+    assert disputed.price("northeurope") is None, "two meters disagree: neither is taken"
+    assert price_of(folder, "azure", "Standard_DS3_v2", "eastus").on_demand == Decimal("0.293")
     assert "armRegionName+eq+%27northeurope%27" in asked[0]
     assert len(asked) == 2
 
