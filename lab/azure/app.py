@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,7 +31,7 @@ from lab.azure.plane import Plane
 from lab.azure.run_history import RunHistory
 from lab.azure.storage import Storage
 from lab.azure.urls import Urls
-from lab.home import CLIENT_ID, TENANT_ID
+from lab.home import TENANT_ID
 
 _LOG = logging.getLogger("lab.azure")
 _METHODS = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"]
@@ -46,7 +46,7 @@ def application(plane: Plane) -> Starlette:
         return await run_in_threadpool(service.respond, request, body)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
         yield
         await run_in_threadpool(plane.close)
@@ -164,8 +164,8 @@ class _Service:
             )
         if call.path.startswith("/_lab/interrupt/") and call.method == "POST":
             return Answer(202, self._plane.jobs.interrupt(call.path.rsplit("/", 1)[-1]))
-        if call.path == "/_lab/whoami":
-            return Answer(200, {"clientId": CLIENT_ID, "tenantId": TENANT_ID})
+        if call.path == "/_lab/purge" and call.method == "POST":
+            return Answer(200, {"purged": self._plane.purge_deleted()})
         raise ArmError(404, "NotFound", f"The lab has no control {call.path}.")
 
     def _job_identity(self, call: Call) -> Answer:

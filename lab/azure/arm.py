@@ -136,8 +136,7 @@ class ResourceManager:
             with self._plane.lock, self._store.transaction():
                 self._remove_below(scope)
                 self._store.delete("group", scope.lower())
-            url = f"{call.urls.resource_manager}/subscriptions/{SUBSCRIPTION_ID}/operationresults/{self.new_operation()}?api-version=2024-03-01"
-            return Answer(202, None, {"Location": url})
+            return Answer(202, None, {"Location": self.result_url(call)})
         raise ArmError(405, "MethodNotAllowed", f"The method {call.method} is not allowed here.")
 
     def _write_group(self, call: Call, name: str, scope: str, old: dict[str, Any] | None) -> Answer:
@@ -145,7 +144,8 @@ class ResourceManager:
             raise ArmError(
                 400,
                 "InvalidResourceGroup",
-                f"The provided resource group name '{name}' has these invalid characters or a wrong length. The name can only be "
+                f"The provided resource group name '{name}' has these invalid characters or a wrong length. The "
+                "name can only be "
                 "a letter, digit, '-', '.', '(', ')' or '_', 1 to 90 characters, and not end with '.'.",
             )
         body = schema.clean(
@@ -159,7 +159,8 @@ class ResourceManager:
             raise ArmError(
                 409,
                 "InvalidResourceGroupLocation",
-                f"Invalid resource group location '{location}'. The Resource group already exists in location '{old['location']}'.",
+                f"Invalid resource group location '{location}'. The Resource group already exists in location "
+                f"'{old['location']}'.",
             )
         group = {
             "id": scope,
@@ -192,7 +193,7 @@ class ResourceManager:
         if kind is None:
             raise _unknown_type(type_name)
         self.authorize_scope(call, f"{kind.name}/read", str(parent) if parent.names else path.scope)
-        found = self.list(path.scope, parent, path.last)
+        found = self.children(path.scope, parent, path.last)
         return Answer(200, {"value": [self.present(document, call) for document in found]})
 
     def _answer_write(self, call: Call, kind: ResourceType, id: ResourceId) -> Answer:
@@ -201,7 +202,7 @@ class ResourceManager:
             old = self._plane.document(id)
             if call.method == "PATCH":
                 if old is None:
-                    raise not_found(kind.name, "/".join(id.names), id.resource_group)
+                    raise not_found(id)
                 body = _merged(_sendable(old), body)
             document = self.write(id, body, by=call.principal.object_id, query=call.query)
         answer = self.present(document, call)
@@ -236,10 +237,10 @@ class ResourceManager:
         document = self._plane.document(id)
         if document is None:
             self._require_parent(id, "read")
-            raise not_found(self.type_of(id).name, "/".join(id.names), id.resource_group)
+            raise not_found(id)
         return document
 
-    def list(self, scope: str, parent: ResourceId, kind: str) -> list[dict[str, Any]]:
+    def children(self, scope: str, parent: ResourceId, kind: str) -> list[dict[str, Any]]:
         """Return the resources of a collection: of a resource, a group, or a whole subscription."""
         if parent.names:
             prefix = f"{parent}/{kind}/".lower()
@@ -278,7 +279,10 @@ class ResourceManager:
             )
         for name in ("name", "type", "id", "systemData"):
             body = {key: value for key, value in body.items() if key != name}
-        cleaned = schema.clean(kind.model, body) if kind.model else copy.deepcopy(dict(body))
+        is_preview = (query or {}).get("api-version", "").endswith("preview")
+        cleaned = copy.deepcopy(dict(body))
+        if kind.model:
+            cleaned = schema.clean(kind.model, body, allow_unknown=is_preview)
         with self._plane.lock, self._store.transaction():
             old = self._plane.document(id)
             if kind.makes_parent:
@@ -335,7 +339,8 @@ class ResourceManager:
             raise ArmError(
                 400,
                 "InvalidApiVersionParameter",
-                f"The api-version '{version}' is invalid. A version is a date, as in '2025-12-01' or '2025-12-01-preview'.",
+                f"The api-version '{version}' is invalid. A version is a date, as in '2025-12-01' or "
+                "'2025-12-01-preview'.",
             )
 
     def authorize(self, call: Call, id: ResourceId, verb: str) -> None:
@@ -352,6 +357,13 @@ class ResourceManager:
         operation = str(uuid.uuid4())
         self._store.put("operation", operation, {"at": self._plane.clock.now()})
         return operation
+
+    def result_url(self, call: Call) -> str:
+        """Return where a delete or a purge tells that it is done."""
+        return (
+            f"{call.urls.resource_manager}/subscriptions/{SUBSCRIPTION_ID}/operationresults/"
+            f"{self.new_operation()}?api-version={call.query['api-version']}"
+        )
 
     def operation_url(self, call: Call, kind: ResourceType, document: Mapping[str, Any]) -> str:
         namespace = kind.name.split("/")[0]
@@ -441,15 +453,19 @@ class ResourceManager:
                 raise ArmError(
                     409,
                     "InvalidResourceLocation",
-                    f"The resource '{id.name}' already exists in location '{before}' in resource group '{id.resource_group}'. "
-                    f"A resource with the same name cannot be created in location '{after}'. Please select a new resource name.",
+                    f"The resource '{id.name}' already exists in location '{before}' in resource group "
+                    f"'{id.resource_group}'. "
+                    f"A resource with the same name cannot be created in location '{after}'. Please select a new "
+                    "resource name.",
                 )
             if is_machine_learning_asset(kind.name):
                 raise ArmError(
                     409,
                     "UserError",
-                    f"A {id.types[1].rstrip('s')} version with this name and version already exists. If you are trying to create a "
-                    f"new version, use a different name or version. '{path}' of '{id.names[1]}' version '{id.name}' cannot be "
+                    f"A {id.types[1].rstrip('s')} version with this name and version already exists. If you are "
+                    "trying to create a "
+                    f"new version, use a different name or version. '{path}' of '{id.names[1]}' version "
+                    f"'{id.name}' cannot be "
                     "changed; only tags, description, and isArchived can be updated.",
                 )
             raise ArmError(
@@ -479,13 +495,14 @@ class ResourceManager:
                 scope = parse_path(id.scope)
                 if scope and scope.is_resource:
                     found = scope.resource()
-                    raise not_found(found.type, "/".join(found.names), found.resource_group)
+                    raise not_found(found)
             return
         if self._plane.document(parent) is None and id.types[-1] != "default":
             raise ArmError(
                 404,
                 "ParentResourceNotFound",
-                f"Failed to perform '{verb}' on resource(s) of type '{'/'.join(id.types)}', because the parent resource "
+                f"Failed to perform '{verb}' on resource(s) of type '{'/'.join(id.types)}', because the parent "
+                "resource "
                 f"'{parent}' could not be found.",
             )
 
@@ -508,7 +525,8 @@ class ResourceManager:
                 raise ArmError(
                     409,
                     "ScopeLocked",
-                    f"The scope '{scope}' cannot perform {verb} operation because following scope(s) are locked: '{lock['id']}'. "
+                    f"The scope '{scope}' cannot perform {verb} operation because following scope(s) are locked: "
+                    f"'{lock['id']}'. "
                     "Please remove the lock and try again.",
                 )
 
@@ -541,7 +559,7 @@ class ResourceManager:
     def _versions(self, container: ResourceId) -> dict[str, Any]:
         names = [
             version["name"]
-            for version in self.list(container.scope, container, "versions")
+            for version in self.children(container.scope, container, "versions")
             if not version["properties"].get("isArchived")
         ]
         numbers = [int(name) for name in names if name.isdigit()]
@@ -552,11 +570,13 @@ class ResourceManager:
 
 
 LOCATIONS = (
-    "eastus", "eastus2", "westus", "westus2", "westus3", "centralus", "northcentralus", "southcentralus", "canadacentral",
-    "canadaeast", "brazilsouth", "northeurope", "westeurope", "uksouth", "ukwest", "francecentral", "germanywestcentral",
-    "switzerlandnorth", "norwayeast", "swedencentral", "italynorth", "polandcentral", "spaincentral", "uaenorth",
-    "southafricanorth", "centralindia", "southindia", "japaneast", "japanwest", "koreacentral", "southeastasia", "eastasia",
-    "australiaeast", "australiasoutheast", "israelcentral", "qatarcentral", "mexicocentral", "global",
+    "eastus", "eastus2", "westus", "westus2", "westus3", "centralus", "northcentralus",
+    "southcentralus", "canadacentral", "canadaeast", "brazilsouth", "northeurope", "westeurope",
+    "uksouth", "ukwest", "francecentral", "germanywestcentral", "switzerlandnorth", "norwayeast",
+    "swedencentral", "italynorth", "polandcentral", "spaincentral", "uaenorth", "southafricanorth",
+    "centralindia", "southindia", "japaneast", "japanwest", "koreacentral", "southeastasia",
+    "eastasia", "australiaeast", "australiasoutheast", "israelcentral", "qatarcentral",
+    "mexicocentral", "global",
 )  # fmt: skip
 
 
@@ -569,7 +589,8 @@ def _require_location(location: str) -> None:
         raise ArmError(
             400,
             "LocationNotAvailableForResourceGroup",
-            f"The provided location '{location}' is not available. List of available regions is '{','.join(LOCATIONS[:-1])}'.",
+            f"The provided location '{location}' is not available. List of available regions is "
+            f"'{','.join(LOCATIONS[:-1])}'.",
         )
 
 

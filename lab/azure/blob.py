@@ -1,8 +1,10 @@
 """Blob storage: block blobs in files, their index in SQLite.
 
-A blob's bytes are one file that is written beside and then named in the index, so a kill leaves the old blob or the new.
-Done: containers, block blobs (whole and by blocks), ranges, metadata, conditional headers, lists with prefix, delimiter and
-paging, copy from the same account. Not done, and refused: page and append blobs, snapshots, leases, tiers, ACLs.
+A blob's bytes are one file that is written beside and then named in the index, so a kill leaves the old blob or the
+new.
+Done: containers, block blobs (whole and by blocks), ranges, metadata, conditional headers, lists with
+prefix, delimiter and paging, copy within an account. Refused: page and append blobs, snapshots, leases,
+tiers, ACLs.
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
 
@@ -170,7 +172,7 @@ class Blobs:
             raise blob_error(404, "BlobNotFound", "The specified blob does not exist.")
         return blob
 
-    def list(
+    def below(
         self, account: str, container: str, prefix: str = "", *, after: str = "", limit: int = -1
     ) -> list[Blob]:
         """Return the blobs whose name starts with the prefix, by name."""
@@ -208,14 +210,10 @@ class Blobs:
 
     def delete_all(self, account: str, container: str | None = None) -> None:
         """Delete every blob of a container, or of an account."""
-        where, parameters = ("account = ?", (account,))
-        if container is not None:
-            where, parameters = (
-                "account = ? AND container = ?",
-                (account, container),  # type: ignore[assignment]
-            )
-        # both clauses are written here
-        rows = self._store.execute(f"DELETE FROM blobs WHERE {where} RETURNING file", parameters)  # noqa: S608
+        rows = self._store.execute(
+            "DELETE FROM blobs WHERE account = ? AND (? IS NULL OR container = ?) RETURNING file",
+            (account, container, container),
+        )
         for (file,) in rows:
             (self._data / file).unlink(missing_ok=True)
 

@@ -145,19 +145,21 @@ class BlobService:
             raise blob_error(404, "ContainerNotFound", "The specified container does not exist.")
 
     def _containers_xml(self, call: Call, account: Account) -> str:
-        service = parse_id(account.id).child("blobServices", "default")  # type: ignore[union-attr]
+        service = _service_id(account)
         prefix = call.query.get("prefix", "")
         names = [
             item["name"]
-            for item in self._plane.resources.list(service.scope, service, "containers")
+            for item in self._plane.resources.children(service.scope, service, "containers")
         ]
         entries = "".join(
-            f"<Container><Name>{escape(name)}</Name><Properties><Last-Modified>{formatdate(0, usegmt=True)}</Last-Modified><Etag>0x8D0</Etag></Properties></Container>"
+            f"<Container><Name>{escape(name)}</Name><Properties><Last-Modified>{formatdate(0, usegmt=True)}"
+            "</Last-Modified><Etag>0x8D0</Etag></Properties></Container>"
             for name in sorted(names)
             if name.startswith(prefix)
         )
         return (
-            f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="{escape(call.urls.blob(account.name))}/"><Containers>'
+            '<?xml version="1.0" encoding="utf-8"?><EnumerationResults '
+            f'ServiceEndpoint="{escape(call.urls.blob(account.name))}/"><Containers>'
             f"{entries}</Containers><NextMarker /></EnumerationResults>"
         )
 
@@ -169,7 +171,7 @@ class BlobService:
         entries: list[str] = []
         prefixes: dict[str, None] = {}
         marker = ""
-        for blob in self._plane.blobs.list(
+        for blob in self._plane.blobs.below(
             account.name, container, prefix, after=query.get("marker", "")
         ):
             if len(entries) + len(prefixes) >= limit:
@@ -186,7 +188,8 @@ class BlobService:
             f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>" for name in prefixes
         )
         return (
-            f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults ServiceEndpoint="{escape(call.urls.blob(account.name))}/" '
+            '<?xml version="1.0" encoding="utf-8"?><EnumerationResults '
+            f'ServiceEndpoint="{escape(call.urls.blob(account.name))}/" '
             f'ContainerName="{escape(container)}"><Prefix>{escape(prefix)}</Prefix><Blobs>{"".join(entries)}{folders}</Blobs>'
             f"<NextMarker>{escape(marker)}</NextMarker></EnumerationResults>"
         )
@@ -365,9 +368,15 @@ class BlobService:
         authorization = call.headers.get("authorization", "")
         if "sig" in call.query:
             signature.check_sas(
-                account.name, container, name, call.query,
-                permission=permission, keys=account.keys, delegation_key=account.delegation_key, is_key_access_allowed=allows_keys,
-            )  # fmt: skip
+                account.name,
+                container,
+                name,
+                call.query,
+                permission=permission,
+                keys=account.keys,
+                delegation_key=account.delegation_key,
+                is_key_access_allowed=allows_keys,
+            )
             return
         if authorization.startswith("SharedKey "):
             if not allows_keys:
@@ -380,7 +389,8 @@ class BlobService:
             raise blob_error(
                 401,
                 "NoAuthenticationInformation",
-                "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.",
+                "Server failed to authenticate the request. Please refer to the information in the "
+                "www-authenticate header.",
             )
         try:
             principal = self._plane.login.authenticate(authorization, "storage")
@@ -397,11 +407,15 @@ class BlobService:
             )
 
 
-def _container_id(account: Account, container: str) -> ResourceId:
+def _service_id(account: Account) -> ResourceId:
     id = parse_id(account.id)
     if id is None:
         raise ValueError(f"{account.id!r} is no resource id")
-    return id.child("blobServices", "default").child("containers", container)
+    return id.child("blobServices", "default")
+
+
+def _container_id(account: Account, container: str) -> ResourceId:
+    return _service_id(account).child("containers", container)
 
 
 def _identity(blob: Blob) -> dict[str, str]:
@@ -410,9 +424,10 @@ def _identity(blob: Blob) -> dict[str, str]:
 
 def _entry(blob: Blob, *, with_metadata: bool) -> str:
     metadata = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in blob.metadata.items())
+    modified = formatdate(blob.modified, usegmt=True)
     return (
-        f"<Blob><Name>{escape(blob.name)}</Name><Properties><Creation-Time>{formatdate(blob.modified, usegmt=True)}</Creation-Time>"
-        f"<Last-Modified>{formatdate(blob.modified, usegmt=True)}</Last-Modified><Etag>{blob.etag.strip(chr(34))}</Etag>"
+        f"<Blob><Name>{escape(blob.name)}</Name><Properties><Creation-Time>{modified}</Creation-Time>"
+        f"<Last-Modified>{modified}</Last-Modified><Etag>{blob.etag.strip(chr(34))}</Etag>"
         f"<Content-Length>{blob.size}</Content-Length><Content-Type>{escape(blob.content_type)}</Content-Type>"
         f"<Content-MD5>{blob.md5 or ''}</Content-MD5><BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus>"
         f"<LeaseState>available</LeaseState></Properties>"

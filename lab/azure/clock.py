@@ -10,7 +10,7 @@ from lab.azure.store import Store
 
 
 class Clock:
-    """Time for everything that Azure does by time: idle nodes, job timeouts, soft delete. Tokens and signatures use real time.
+    """Time for idle nodes, job timeouts and soft delete. Tokens and signatures use real time.
 
     What was added survives a restart, or a cluster that had scaled down would be up again.
     """

@@ -1,6 +1,7 @@
 """Azure ML compute: clusters whose nodes come and go with the jobs, instances that start and stop, attached Kubernetes.
 
-Nodes are what is simulated; the jobs on them really run. A node is there as soon as a job needs it, idles after the job, and
+Nodes are what is simulated; the jobs on them really run. A node is there as soon as a job needs it, idles after the
+job, and
 leaves after nodeIdleTimeBeforeScaleDown on the lab's clock. Nodes are not kept over a restart of the lab: a cluster
 starts again at its minimum, as its jobs have ended too.
 """
@@ -161,7 +162,8 @@ class Computes:
             raise ArmError(
                 400,
                 "BadRequest",
-                f"The operation '{operation}' is not supported for compute '{id.name}' of type {document['properties']['computeType']}.",
+                f"The operation '{operation}' is not supported for compute '{id.name}' of type "
+                f"{document['properties']['computeType']}.",
             )
         inner = document["properties"]["properties"]
         inner["state"] = state
@@ -274,7 +276,8 @@ class Computes:
             return [due]
         inner["state"] = "Stopped"
         inner["lastOperation"] = {
-            "operationName": "Stop", "operationTime": iso(now), "operationStatus": "Succeeded", "operationTrigger": "IdleShutdown",
+            "operationName": "Stop", "operationTime": iso(now), "operationStatus": "Succeeded",
+            "operationTrigger": "IdleShutdown",
         }  # fmt: skip
         self._plane.store.put("resource", key, document)
         return []
@@ -302,7 +305,8 @@ def _prepare_cluster(write: Write, inner: dict[str, Any]) -> None:
         raise ArmError(
             400,
             "BadRequest",
-            f"The scale settings of compute '{write.id.name}' are invalid: minNodeCount is {low} and maxNodeCount is {high}; "
+            f"The scale settings of compute '{write.id.name}' are invalid: minNodeCount is {low} and maxNodeCount "
+            f"is {high}; "
             "maxNodeCount must be at least 1 and minNodeCount between 0 and maxNodeCount.",
             target="properties.properties.scaleSettings",
         )
@@ -337,7 +341,8 @@ def _prepare_instance(write: Write, inner: dict[str, Any]) -> None:
             raise ArmError(
                 400,
                 "BadRequest",
-                f"idleTimeBeforeShutdown is {inner['idleTimeBeforeShutdown']}; it must be between 15 minutes and 3 days.",
+                f"idleTimeBeforeShutdown is {inner['idleTimeBeforeShutdown']}; it must be between 15 minutes and 3 "
+                "days.",
             )
     before = ((write.old or {}).get("properties") or {}).get("properties") or {}
     now = write.new["systemData"]["lastModifiedAt"]

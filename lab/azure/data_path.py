@@ -91,7 +91,7 @@ def asset_id(plane: Plane, workspace: ResourceId, uri: str) -> ResourceId | None
 
 def latest_version(plane: Plane, container: ResourceId) -> str:
     """Return the newest version of an asset. Raises ArmError 404 where there is none."""
-    versions = plane.resources.list(container.scope, container, "versions")
+    versions = plane.resources.children(container.scope, container, "versions")
     active = [version for version in versions if not version["properties"].get("isArchived")]
     if not active:
         raise ArmError(404, "UserError", f"No version of '{container.name}' was found.")

@@ -1,6 +1,7 @@
 """Environments of a job: the stack's own, anonymous ones, and the curated ones of the registry ``azureml``.
 
-The lab pulls no images. A job runs on the lab's own Python; what its conda file asks for beyond that is installed with pip into
+The lab pulls no images. A job runs on the lab's own Python; what its conda file asks for beyond that is installed
+with pip into
 a folder of the job's own, or the log says what is missing.
 """
 
@@ -78,8 +79,9 @@ def resolve(plane: Plane, workspace: ResourceId, reference: str) -> tuple[str, d
         parsed = parse_id(reference)
         if parsed is None or len(parsed.types) != 3 or parsed.types[1].lower() != "environments":
             raise _unknown(reference)
-        id = parsed
-        name = id.names[1]
+        # azure-ai-ml leaves its own prefix in an id that it makes of a name: .../environments/azureml:base/versions/1
+        name = parsed.names[1].removeprefix("azureml:")
+        id = workspace.child(parsed.types[1], name).child(parsed.types[2], parsed.name)
         if name in CURATED and plane.document(id) is None:
             return reference, curated("azureml", name, id.name)["properties"]
     document = plane.document(id)
@@ -97,7 +99,8 @@ def curated(registry: str, name: str, version: str) -> dict[str, Any]:
         raise ArmError(
             404,
             "UserError",
-            f"Environment '{name}' version '{version}' was not found in registry '{registry}'. The lab's registry 'azureml' has "
+            f"Environment '{name}' version '{version}' was not found in registry '{registry}'. The lab's registry "
+            "'azureml' has "
             f"{', '.join(sorted(CURATED))}.",
         )
     return {

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lab.azure.resource_id import ResourceId
+
 
 class ArmError(Exception):
     """A refusal that a caller of the real service would see: an HTTP status, a code and a message."""
@@ -39,12 +41,13 @@ class ArmError(Exception):
         return {"error": error}
 
 
-def not_found(resource_type: str, name: str, resource_group: str | None) -> ArmError:
+def not_found(id: ResourceId) -> ArmError:
     """A resource that is not there, in Resource Manager's words."""
-    where = f" under resource group '{resource_group}'" if resource_group else ""
+    where = f" under resource group '{id.resource_group}'" if id.resource_group else ""
+    name = str(id).rpartition("/providers/")[2]
     return ArmError(
         404,
         "ResourceNotFound",
-        f"The Resource '{resource_type}/{name}'{where} was not found. "
+        f"The Resource '{name}'{where} was not found. "
         "For more details please go to https://aka.ms/ARMResourceNotFoundFix",
     )

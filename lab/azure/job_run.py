@@ -1,6 +1,7 @@
 """One attempt of a job: its files, its processes, its log, and what it leaves in storage.
 
-The script finds what Azure ML's common runtime gives it: the code as working folder, inputs as files, outputs as folders that
+The script finds what Azure ML's common runtime gives it: the code as working folder, inputs as files, outputs as
+folders that
 are kept, ``./outputs`` and ``./logs`` uploaded, and the environment variables of a run.
 https://learn.microsoft.com/azure/machine-learning/how-to-train-model
 https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
@@ -274,7 +275,8 @@ class JobRun:
         program = Path(re.split(r"\s+", self._job["command"].strip())[0]).name
         return "Failed", _run_error(
             "UserError",
-            f"Execution failed. User process '{program}' exited with status code {failed.returncode}. Please check log file "
+            f"Execution failed. User process '{program}' exited with status code {failed.returncode}. Please check "
+            "log file "
             f"'{log.name}' for error details. Error: {log.tail()}",
         )
 
@@ -294,7 +296,8 @@ class JobRun:
         found = self._download(source, folder, is_file=is_file)
         if not found:
             raise _UserError(
-                f"Input '{name}': there is nothing at {value['uri']} (container '{source.container}', path '{source.path}')."
+                f"Input '{name}': there is nothing at {value['uri']} (container '{source.container}', path "
+                f"'{source.path}')."
             )
         return f"{self._inside}/cap/data-capability/wd/INPUT_{name}" + (
             f"/{found}" if is_file else ""
@@ -323,7 +326,7 @@ class JobRun:
             return name
         prefix = f"{source.path}/" if source.path else ""
         first = ""
-        for blob in self._plane.blobs.list(source.account, source.container, prefix):
+        for blob in self._plane.blobs.below(source.account, source.container, prefix):
             target = (folder / blob.name[len(prefix) :]).resolve()
             if not target.is_relative_to(folder.resolve()):
                 raise _UserError(f"The blob '{blob.name}' would be written outside of its folder.")
@@ -398,18 +401,18 @@ class JobRun:
 
     def _register_outputs(self, outputs: Mapping[str, tuple[DataPath, Path]]) -> None:
         """Tell run history what the job made; a named output becomes a data asset too."""
-        document = self._plane.document(self._workspace) or {}
+        document = self._plane.document(self._workspace) or {"location": "", "properties": {}}
+        workspace = f"locations/{document['location']}/workspaces/{document['properties'].get('workspaceId')}"
         made = {}
         for name in outputs:
             value = self._job["outputs"][name]
             made[name] = {
-                "assetId": f"azureml://locations/{document.get('location')}/workspaces/{document.get('properties', {}).get('workspaceId')}"
-                f"/data/azureml_{self._name}_output_{name}/versions/1",
+                "assetId": f"azureml://{workspace}/data/azureml_{self._name}_output_{name}/versions/1",
                 "type": value["jobOutputType"],
             }
             if value.get("assetName") and not self._ending:
                 container = self._workspace.child("data", value["assetName"])
-                known = self._plane.resources.list(container.scope, container, "versions")
+                known = self._plane.resources.children(container.scope, container, "versions")
                 version = value.get("assetVersion") or str(len(known) + 1)
                 self._plane.resources.write(
                     container.child("versions", version),
@@ -488,7 +491,8 @@ class JobRun:
         if credentials != "None":
             if not allows_keys:
                 raise _UserError(
-                    f"Data access failed for {what}: KeyBasedAuthenticationNotPermitted. Key based authentication is not permitted on this storage account."
+                    f"Data access failed for {what}: KeyBasedAuthenticationNotPermitted. Key based authentication "
+                    "is not permitted on this storage account."
                 )
             return
         principal = self._principal()
@@ -506,9 +510,12 @@ class JobRun:
         scope = f"{account.id}/blobServices/default/containers/{path.container}"
         if not self._plane.authorization.allows(principal, f"{_BLOBS}/{verb}", scope, is_data=True):
             raise _UserError(
-                f"Data access failed for {what}: AuthorizationPermissionMismatch. This request is not authorized to perform this operation "
-                f"using this permission. The identity '{principal.name or principal.object_id}' (object id {principal.object_id}) has no role on "
-                f"'{account.name}' that allows '{verb}' of blobs; give it Storage Blob Data {'Contributor' if verb == 'write' else 'Reader'}."
+                f"Data access failed for {what}: AuthorizationPermissionMismatch. This request is not authorized "
+                "to perform this operation "
+                f"using this permission. The identity '{principal.name or principal.object_id}' (object id "
+                f"{principal.object_id}) has no role on "
+                f"'{account.name}' that allows '{verb}' of blobs; give it Storage Blob Data "
+                f"{'Contributor' if verb == 'write' else 'Reader'}."
             )
 
     # --- processes

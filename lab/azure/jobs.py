@@ -1,7 +1,8 @@
 """Command jobs: what is asked, in which state they are, and when they run.
 
-A job is accepted, waits for nodes of its compute in the order of arrival, and runs in a thread (lab.azure.job_run). Its record is
-in the store at every change of state; one that ran when the lab was stopped or killed is marked failed at the next start.
+A job is accepted, waits for nodes of its compute in the order of arrival, and runs in a thread (lab.azure.job_run).
+Its record is in the store at every change of state; one that ran when the lab was stopped or killed is marked failed
+at the next start.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Jobs:
             raise ArmError(
                 400,
                 "UserError",
-                f"The job name '{name}' is invalid: 1 to 255 letters, digits, dashes and underscores, the first a letter or digit.",
+                f"The job name '{name}' is invalid: 1 to 255 letters, digits, dashes and underscores, the first a "
+                "letter or digit.",
             )
         asked = schema.clean(
             f"{schema.MACHINE_LEARNING}:JobBase", {"properties": body.get("properties") or {}}
@@ -119,7 +121,7 @@ class Jobs:
             )
         return record
 
-    def list(self, workspace: ResourceId) -> list[dict[str, Any]]:
+    def all_of(self, workspace: ResourceId) -> list[dict[str, Any]]:
         """Return the jobs of a workspace, newest first."""
         found = self._plane.store.below("job", job_key(workspace, ""))
         return [record for _, record in reversed(found)]
@@ -187,7 +189,8 @@ class Jobs:
             raise ArmError(
                 409,
                 "Conflict",
-                f"Job '{record['name']}' runs on dedicated nodes; Azure only preempts low-priority ones. Use a cluster with tier low_priority.",
+                f"Job '{record['name']}' runs on dedicated nodes; Azure only preempts low-priority ones. Use a "
+                "cluster with tier low_priority.",
             )
         run.preempt()
         return {"name": record["name"], "compute": record["arm"]["properties"].get("computeId")}
@@ -322,8 +325,10 @@ class Jobs:
             raise ArmError(
                 400,
                 "UserError",
-                "A job with this name already exists. If you are trying to create a new job, use a different name. If you are trying "
-                f"to update an existing job, the existing job's {', '.join(changed)} cannot be changed. Only description, tags, "
+                "A job with this name already exists. If you are trying to create a new job, use a different name. "
+                "If you are trying "
+                f"to update an existing job, the existing job's {', '.join(changed)} cannot be changed. Only "
+                "description, tags, "
                 "displayName, properties, and isArchived can be updated.",
             )
         properties = record["arm"]["properties"]
@@ -375,14 +380,14 @@ class Jobs:
                         error.status, error.code, f"Output '{key}': {error.message}"
                     ) from error
         for kind, group in (("inputs", inputs), ("outputs", properties.get("outputs") or {})):
-            for wanted in re.findall(
-                r"\$\{\{%s\.([A-Za-z0-9_]+)\}\}" % kind, properties["command"]
-            ):
+            pattern = rf"\$\{{\{{{kind}\.([A-Za-z0-9_]+)\}}\}}"
+            for wanted in re.findall(pattern, properties["command"]):
                 if wanted not in group:
                     raise ArmError(
                         400,
                         "UserError",
-                        f"The command uses '${{{{{kind}.{wanted}}}}}', but the job has no such {kind[:-1]}; it has {', '.join(group) or 'none'}.",
+                        f"The command uses '${{{{{kind}.{wanted}}}}}', but the job has no such {kind[:-1]}; it has "
+                        f"{', '.join(group) or 'none'}.",
                     )
         timeout = (properties.get("limits") or {}).get("timeout")
         if timeout:
@@ -416,7 +421,8 @@ class Jobs:
                 raise ArmError(
                     400,
                     "UserError",
-                    f"The instance type '{size}' was not found or is not supported in this region for serverless compute.",
+                    f"The instance type '{size}' was not found or is not supported in this region for serverless "
+                    "compute.",
                 )
             properties["resources"] = resources
             return
@@ -434,7 +440,8 @@ class Jobs:
             raise ArmError(
                 400,
                 "UserError",
-                f"Requested {count} nodes but AzureMLCompute cluster only has {limit} maximum nodes. Please ask for fewer nodes or increase the maximum in the cluster.",
+                f"Requested {count} nodes but AzureMLCompute cluster only has {limit} maximum nodes. Please ask "
+                "for fewer nodes or increase the maximum in the cluster.",
             )
 
     def _record(

@@ -1,7 +1,7 @@
 """Sign-in: who a caller is, by tokens that this lab issued and signed.
 
-The lab's own service principal (lab.home.CLIENT_ID) owns the subscription. Others are made with ``POST /_lab/principals``;
-a user-assigned identity's token is had by a job that runs as it.
+The lab's own service principal (lab.home.CLIENT_ID) owns the subscription. Others are made with ``POST
+/_lab/principals``; a user-assigned identity's token is had by a job that runs as it.
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
 
@@ -93,7 +93,8 @@ class Login:
         if principal is None:
             raise _login_error(
                 "unauthorized_client",
-                f"AADSTS700016: Application with identifier '{client_id}' was not found in the directory '{TENANT_ID}'.",
+                f"AADSTS700016: Application with identifier '{client_id}' was not found in the directory "
+                f"'{TENANT_ID}'.",
             )
         if not hmac.compare_digest(form.get("client_secret", ""), principal["secret"]):
             raise _login_error(
@@ -149,7 +150,8 @@ class Login:
         if claims.get("tid") != TENANT_ID:
             raise _unauthorized(
                 "InvalidAuthenticationTokenTenant",
-                f"The access token is from the wrong issuer. It must match the tenant '{TENANT_ID}' of this subscription.",
+                f"The access token is from the wrong issuer. It must match the tenant '{TENANT_ID}' of this "
+                "subscription.",
             )
         if not _is_audience_of(str(claims.get("aud", "")), plane):
             raise _unauthorized(

@@ -108,7 +108,7 @@ class MachineLearning:
         return Answer(200, self._job(jobs.get(workspace, name), call))
 
     def _list_jobs(self, call: Call, workspace: ResourceId) -> Answer:
-        records = self._plane.jobs.list(workspace)
+        records = self._plane.jobs.all_of(workspace)
         view = call.query.get("listViewType", "ActiveOnly")
         shown = []
         for record in records:
@@ -170,7 +170,7 @@ class MachineLearning:
 
     def _list_datastores(self, call: Call, workspace: ResourceId) -> Answer:
         self._allow(call, "datastores/read", str(workspace))
-        found = self._plane.resources.list(workspace.scope, workspace, "datastores")
+        found = self._plane.resources.children(workspace.scope, workspace, "datastores")
         if call.query.get("isDefault", "").lower() == "true":
             found = [item for item in found if item["properties"].get("isDefault")]
         return Answer(200, {"value": found})
@@ -187,7 +187,7 @@ class MachineLearning:
             "azureml:"
         )  # azure-ai-ml sends the prefix for azureml:name@latest
         container = workspace.child(container.types[1], name)
-        found = self._plane.resources.list(container.scope, container, "versions")
+        found = self._plane.resources.children(container.scope, container, "versions")
         if kind == "environments" and name in environment.CURATED and not found:
             found = [environment.curated("azureml", name, "latest")]
         view = call.query.get("listViewType", "ActiveOnly")
@@ -206,7 +206,7 @@ class MachineLearning:
         self._plane.resources.get(workspace)
         self._allow(call, f"{kind}/read", str(workspace))
         shown = []
-        for document in self._plane.resources.list(workspace.scope, workspace, kind):
+        for document in self._plane.resources.children(workspace.scope, workspace, kind):
             if document["name"] == "CliV2AnonymousEnvironment":
                 continue
             shown.append(self._plane.resources.present(document, call))
@@ -408,12 +408,12 @@ class MachineLearning:
                 raise ArmError(
                     405,
                     "MethodNotAllowed",
-                    'Operation "DeletedVaultPurge" is not allowed because purge protection is enabled for this vault. Key Vault service will '
+                    'Operation "DeletedVaultPurge" is not allowed because purge protection is enabled for this '
+                    "vault. Key Vault service will "
                     "automatically purge it after the retention period has passed.",
                 )
             self._plane.forget_deleted(kind, name or "")
-            url = f"{call.urls.resource_manager}/subscriptions/{SUBSCRIPTION_ID}/operationresults/{self._plane.resources.new_operation()}?api-version={call.query['api-version']}"
-            return Answer(202, None, {"Location": url})
+            return Answer(202, None, {"Location": self._plane.resources.result_url(call)})
         return Answer(
             200,
             {

@@ -69,7 +69,8 @@ class Plane:
                 "LinkedResourceNotFound"
                 if not where.startswith("properties.")
                 else "InvalidResourceReference",
-                f"Resource {id} referenced by '{where}' was not found. Please make sure that the referenced resource exists.",
+                f"Resource {id} referenced by '{where}' was not found. Please make sure that the referenced "
+                "resource exists.",
             )
         return found
 
@@ -95,6 +96,13 @@ class Plane:
 
     def forget_deleted(self, type_name: str, key: str) -> bool:
         return self.store.delete("deleted", f"{type_name}|{key}".lower())
+
+    def purge_deleted(self) -> list[str]:
+        """Forget every soft-deleted resource, so that its name is free; return their ids."""
+        kept = self.store.below("deleted", "")
+        for key, _ in kept:
+            self.store.delete("deleted", key)
+        return [str(document["document"]["id"]) for _, document in kept]
 
     def principal_kind(self, object_id: str) -> str | None:
         """Return ServicePrincipal where this tenant knows the principal, else None."""
@@ -135,7 +143,8 @@ class Plane:
                 raise ArmError(
                     400,
                     "FailedIdentityOperation",
-                    f"Identity operation for resource '{write.id}' failed with error 'Failed to perform resource identity "
+                    f"Identity operation for resource '{write.id}' failed with error 'Failed to perform resource "
+                    "identity "
                     f"operation. Status: 'BadRequest'. Response: 'Resource '{id}' was not found.''.",
                 )
             assigned[id] = {name: found["properties"][name] for name in ("principalId", "clientId")}

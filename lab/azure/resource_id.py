@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ResourceId:
-    """``{scope}/providers/{namespace}/{type}/{name}[/{type}/{name}...]``; the scope is a resource, a group or a subscription."""
+    """``{scope}/providers/{namespace}/{type}/{name}[/{type}/{name}...]``; the scope is a resource, a group or a "
+    "subscription."""
 
     scope: str
     namespace: str

@@ -1,6 +1,7 @@
 """Resource types: what each takes, what the service adds, what it refuses to change, and what its delete leaves behind.
 
-Sources: the REST reference of each service at learn.microsoft.com/rest/api and the errors that people report (read 2026-11).
+Sources: the REST reference of each service at learn.microsoft.com/rest/api and the errors that people report (read
+2026-11).
 """
 
 from __future__ import annotations
@@ -151,8 +152,10 @@ def _vault(write: Write) -> None:
             raise ArmError(
                 409,
                 "ConflictError",
-                "A vault with the same name already exists in deleted state. You need to either recover or purge existing key "
-                "vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete.",
+                "A vault with the same name already exists in deleted state. You need to either recover or purge "
+                "existing key "
+                "vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on "
+                "soft delete.",
             )
         if deleted:
             write.plane.forget_deleted("Microsoft.KeyVault/vaults", write.id.name)
@@ -170,7 +173,8 @@ def _vault(write: Write) -> None:
                 raise ArmError(
                     409,
                     "VaultAlreadyExists",
-                    f"The vault name '{write.id.name}' is already in use. Vault names are globally unique so it is possible "
+                    f"The vault name '{write.id.name}' is already in use. Vault names are globally unique so it is "
+                    "possible "
                     "that the name is already taken.",
                 )
     properties.pop("createMode", None)
@@ -178,7 +182,8 @@ def _vault(write: Write) -> None:
         raise ArmError(
             400,
             "BadRequest",
-            'The property "enablePurgeProtection" cannot be set to false. Enabling the purge protection for a vault is an '
+            'The property "enablePurgeProtection" cannot be set to false. Enabling the purge protection for a '
+            "vault is an "
             "irreversible action.",
         )
     if properties.get("enableSoftDelete") is False:
@@ -309,8 +314,10 @@ def _diagnostic_setting(write: Write) -> None:
                 raise ArmError(
                     409,
                     "Conflict",
-                    f"Data sink '{properties[sink]}' is already used in diagnostic setting '{other['name']}' for category "
-                    f"'{sorted(shared)[0]}'. Data sinks can't be reused in different settings on the same category for the same resource.",
+                    f"Data sink '{properties[sink]}' is already used in diagnostic setting '{other['name']}' for "
+                    "category "
+                    f"'{sorted(shared)[0]}'. Data sinks can't be reused in different settings on the same category "
+                    "for the same resource.",
                 )
 
 
@@ -404,14 +411,16 @@ def _role_assignment(write: Write) -> None:
         raise ArmError(
             400,
             "PrincipalNotFound",
-            f"Principal {properties['principalId'].replace('-', '')} does not exist in the directory {TENANT_ID}. Check that you have the correct principal ID.",
+            f"Principal {properties['principalId'].replace('-', '')} does not exist in the directory {TENANT_ID}. "
+            "Check that you have the correct principal ID.",
         )
     asked = properties.setdefault("principalType", kind)
     if asked != kind and kind != "Any":
         raise ArmError(
             400,
             "UnmatchedPrincipalType",
-            f"The PrincipalId '{properties['principalId']}' has type '{kind}', which is different from specified PrincipalType '{asked}'.",
+            f"The PrincipalId '{properties['principalId']}' has type '{kind}', which is different from specified "
+            f"PrincipalType '{asked}'.",
         )
     for key, other in write.plane.store.below(
         "resource", f"{write.id.scope.lower()}/providers/microsoft.authorization/roleassignments/"
@@ -424,7 +433,8 @@ def _role_assignment(write: Write) -> None:
             raise ArmError(
                 409,
                 "RoleAssignmentExists",
-                f"The role assignment already exists. The ID of the existing role assignment is {other['name'].replace('-', '')}.",
+                "The role assignment already exists. The ID of the existing role assignment is "
+                f"{other['name'].replace('-', '')}.",
             )
     properties["scope"] = write.id.scope or "/"
     now = write.new["systemData"]["lastModifiedAt"]
@@ -529,7 +539,8 @@ def _private_endpoint(write: Write) -> None:
             }
             connection["properties"].setdefault("privateLinkServiceConnectionState", state)
             connection["properties"]["provisioningState"] = "Succeeded"
-    interface = f"{write.id.scope}/providers/Microsoft.Network/networkInterfaces/{write.id.name}.nic.{uuid.uuid5(uuid.NAMESPACE_URL, write.id.key)}"
+    name = f"{write.id.name}.nic.{uuid.uuid5(uuid.NAMESPACE_URL, write.id.key)}"
+    interface = f"{write.id.scope}/providers/Microsoft.Network/networkInterfaces/{name}"
     properties.setdefault("networkInterfaces", [{"id": interface}])
     properties.setdefault("customDnsConfigs", [])
     properties["provisioningState"] = "Succeeded"
@@ -758,8 +769,16 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
         model="azure.mgmt.storage.models:StorageAccountCreateParameters",
         name_pattern=r"^[a-z0-9]{3,24}$",
         name_rule="3 to 24 lower-case letters and digits",
-        create_only=("location", "properties.isHnsEnabled", "properties.isNfsV3Enabled", "properties.encryption.requireInfrastructureEncryption", "properties.dnsEndpointType"),
-        defaults={"properties": {"supportsHttpsTrafficOnly": True, "minimumTlsVersion": "TLS1_0", "allowBlobPublicAccess": False, "allowSharedKeyAccess": True, "accessTier": "Hot"}},
+        create_only=(
+            "location", "properties.isHnsEnabled", "properties.isNfsV3Enabled", "properties.dnsEndpointType",
+            "properties.encryption.requireInfrastructureEncryption",
+        ),
+        defaults={
+            "properties": {
+                "supportsHttpsTrafficOnly": True, "minimumTlsVersion": "TLS1_0", "allowBlobPublicAccess": False,
+                "allowSharedKeyAccess": True, "accessTier": "Hot",
+            }
+        },
         prepare=_storage_account,
         present=_storage_account_present,
         removed=_storage_account_removed,
@@ -802,7 +821,11 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
         name_pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]$",
         name_rule="4 to 63 letters, digits and dashes",
         create_only=("location",),
-        defaults={"properties": {"publicNetworkAccessForIngestion": "Enabled", "publicNetworkAccessForQuery": "Enabled"}},
+        defaults={
+            "properties": {
+                "publicNetworkAccessForIngestion": "Enabled", "publicNetworkAccessForQuery": "Enabled",
+            }
+        },
         prepare=_log_workspace,
         removed=_log_workspace_removed,
         kept=("properties.customerId",),
@@ -825,7 +848,12 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
         name_pattern=r"^[a-zA-Z0-9]{5,50}$",
         name_rule=f"5 to 50 {_ALNUM}",
         create_only=("location", "properties.zoneRedundancy"),
-        defaults={"properties": {"adminUserEnabled": False, "publicNetworkAccess": "Enabled", "networkRuleBypassOptions": "AzureServices", "zoneRedundancy": "Disabled"}},
+        defaults={
+            "properties": {
+                "adminUserEnabled": False, "publicNetworkAccess": "Enabled",
+                "networkRuleBypassOptions": "AzureServices", "zoneRedundancy": "Disabled",
+            }
+        },
         prepare=_registry,
     ),
     ResourceType(
@@ -925,7 +953,10 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
         model=f"{_ML}:Workspace",
         name_pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}$",
         name_rule="3 to 33 letters, digits, dashes and underscores, the first a letter or digit",
-        create_only=("location", "kind", "properties.storageAccount", "properties.keyVault", "properties.hbiWorkspace", "properties.encryption"),
+        create_only=(
+            "location", "kind", "properties.storageAccount", "properties.keyVault", "properties.hbiWorkspace",
+            "properties.encryption",
+        ),
         defaults={"properties": {"publicNetworkAccess": "Enabled", "hbiWorkspace": False, "v1LegacyMode": False}},
         prepare=_ml_workspace,
         written=_ml_workspace_written,
@@ -962,7 +993,10 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
     ResourceType(name=f"{_WS}/outboundRules", has_location=False, model=f"{_ML}:OutboundRuleBasicResource"),
     *_ml_asset(
         "environments", "Environment",
-        create_only=("properties.image", "properties.condaFile", "properties.build", "properties.osType", "properties.inferenceConfig"),
+        create_only=(
+            "properties.image", "properties.condaFile", "properties.build", "properties.osType",
+            "properties.inferenceConfig",
+        ),
         prepare=_environment_version,
     ),
     *_ml_asset("data", "Data", create_only=("properties.dataUri", "properties.dataType")),

@@ -1,4 +1,5 @@
-"""Run history, the data plane that resolves job outputs, and the part of MLflow's REST interface that scripts log with."""
+"""Run history, the data plane that resolves job outputs, and the part of MLflow's REST interface that scripts log "
+"with."""
 
 from __future__ import annotations
 
@@ -216,7 +217,7 @@ class RunHistory:
             rows = self._metrics(workspace, run, key)
             return Answer(200, {"metrics": rows})
         if endpoint == "runs/search":
-            records = self._plane.jobs.list(workspace)
+            records = self._plane.jobs.all_of(workspace)
             return Answer(
                 200, {"runs": [self._mlflow_run(workspace, record) for record in records]}
             )
@@ -294,7 +295,8 @@ class RunHistory:
                         raise _mlflow_error(
                             400,
                             "INVALID_PARAMETER_VALUE",
-                            f"Changing param values is not allowed. Param with key='{entry['key']}' was already logged with value='{known[entry['key']]}'.",
+                            f"Changing param values is not allowed. Param with key='{entry['key']}' was already "
+                            f"logged with value='{known[entry['key']]}'.",
                         )
                     known[entry["key"]] = str(entry["value"])
                 for entry in tags:
@@ -318,7 +320,8 @@ class RunHistory:
     def _mlflow_run(self, workspace: ResourceId, record: dict[str, Any]) -> dict[str, Any]:
         properties = record["arm"]["properties"]
         latest = {metric["key"]: metric for metric in self._metrics(workspace, record["name"])}
-        artifacts = f"{data_path.in_datastore(self._plane, workspace, ARTIFACT_STORE, '').container}/ExperimentRun/dcid.{record['name']}"
+        store = data_path.in_datastore(self._plane, workspace, ARTIFACT_STORE, "")
+        artifacts = f"{store.container}/ExperimentRun/dcid.{record['name']}"
         return {
             "info": {
                 "run_id": record["name"],
@@ -346,7 +349,7 @@ class RunHistory:
     def _experiment_by_id(self, workspace: ResourceId, id: str) -> dict[str, Any]:
         names = {
             record["arm"]["properties"]["experimentName"]
-            for record in self._plane.jobs.list(workspace)
+            for record in self._plane.jobs.all_of(workspace)
         }
         for name in names:
             if _experiment_id(workspace, name) == id:

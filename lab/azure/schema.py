@@ -1,9 +1,9 @@
 """Request bodies held against the official SDKs' own models, so that what the lab takes the real service would take.
 
-Two generations of generated models are read: msrest's (``_attribute_map`` and ``_validation``) and the newer ``rest_field``
-classes. Checked: unknown, missing and wrongly typed properties, enumerations, patterns, lengths and ranges. Read-only
-properties are dropped, as services do. Some services ignore a property they do not know; the lab refuses it everywhere,
-because a typo that is ignored is found only when it has done harm.
+Two generations of generated models are read: msrest's (``_attribute_map`` and ``_validation``) and the newer
+``rest_field`` classes. Checked: unknown, missing and wrongly typed properties, enumerations, patterns, lengths and
+ranges. Read-only properties are dropped, as services do. Some services ignore a property they do not know; the lab
+refuses it everywhere, because a typo that is ignored is found only when it has done harm.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import enum
 import functools
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import types
@@ -56,19 +57,23 @@ class Field:
 
 
 class _Problems:
-    def __init__(self) -> None:
+    def __init__(self, *, allow_unknown: bool = False) -> None:
         self.found: list[tuple[str, str]] = []
+        self.allow_unknown = allow_unknown
 
     def add(self, path: str, message: str) -> None:
         self.found.append((path, message))
 
 
-def clean(model: str, body: Mapping[str, Any], *, is_partial: bool = False) -> dict[str, Any]:
+def clean(
+    model: str, body: Mapping[str, Any], *, is_partial: bool = False, allow_unknown: bool = False
+) -> dict[str, Any]:
     """Return the body without read-only properties. Raises ArmError 400 naming each property at fault.
 
-    model is ``module:Class``. A partial body (PATCH) may lack required properties.
+    model is ``module:Class``. A partial body (PATCH) may lack required properties. A preview API version has properties
+    that the models do not have: with allow_unknown they are taken as they are.
     """
-    problems = _Problems()
+    problems = _Problems(allow_unknown=allow_unknown)
     result = _object(load(model), body, "", problems, is_partial=is_partial)
     if problems.found:
         message = " ".join(text for _, text in problems.found)
@@ -143,7 +148,9 @@ def _object(
             result[name] = _flattened(model, fields, name, value, here, problems)
             continue
         item = fields.get(name)
-        if item is None:
+        if item is None and problems.allow_unknown:
+            result[name] = value
+        elif item is None:
             problems.add(
                 here,
                 f"Could not find member '{name}' on object of type '{model.__name__}'. Path '{here}'.",
@@ -204,7 +211,7 @@ def _value(rules: Rules, value: Any, path: str, problems: _Problems, *, is_parti
     if rules.kind == "any":
         return value
     if rules.kind == "int" and isinstance(value, float) and value.is_integer():
-        value = int(value)
+        return _value(rules, int(value), path, problems, is_partial=is_partial)
     expected = _KINDS["str" if rules.kind == "enum" else rules.kind]
     if not isinstance(value, expected) or (bool not in expected and isinstance(value, bool)):
         problems.add(path, f"Could not convert {value!r} to type '{rules.kind}'. Path '{path}'.")
@@ -216,9 +223,14 @@ def _value(rules: Rules, value: Any, path: str, problems: _Problems, *, is_parti
             for index, item in enumerate(value)
         ]
     if rules.kind == "map":
-        element = rules.element or Rules("any")
         return {
-            key: _value(element, item, f"{path}.{key}", problems, is_partial=is_partial)
+            key: _element(
+                rules.element or Rules("any"),
+                item,
+                f"{path}.{key}",
+                problems,
+                is_partial=is_partial,
+            )
             for key, item in value.items()
             if item is not None
         }
@@ -232,6 +244,13 @@ def _value(rules: Rules, value: Any, path: str, problems: _Problems, *, is_parti
         return known.get(value.lower(), value)
     _limits(rules, value, path, problems)
     return value
+
+
+def _element(rules: Rules, value: Any, path: str, problems: _Problems, *, is_partial: bool) -> Any:
+    """Check a map's value. In a map of strings a number is taken: azure-ai-ml sends one, and the service reads it."""
+    if rules.kind == "str" and isinstance(value, int | float):
+        return value
+    return _value(rules, value, path, problems, is_partial=is_partial)
 
 
 def _limits(rules: Rules, value: Any, path: str, problems: _Problems) -> None:
@@ -300,7 +319,7 @@ def _discriminator(model: type) -> tuple[Mapping[str, type], str | None]:
         module = sys.modules[model.__module__]
         return (
             {value: getattr(module, name) for value, name in by_value.items()},
-            model._attribute_map[attribute]["key"],  # type: ignore[attr-defined]
+            vars(model)["_attribute_map"][attribute]["key"],
         )
     mapping = model.__dict__.get("__mapping__")
     if mapping:
@@ -315,7 +334,7 @@ def _discriminator(model: type) -> tuple[Mapping[str, type], str | None]:
 def _own_discriminator(model: type) -> list[str]:
     return [
         str(getattr(value, "value", value))
-        for hint in model.__dict__.get("__annotations__", {}).values()
+        for hint in inspect.get_annotations(model).values()
         for value in typing.get_args(hint)
     ]
 
@@ -380,9 +399,7 @@ def _rest_attributes(model: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cls in reversed(model.__mro__):
         for name, value in vars(cls).items():
-            if hasattr(value, "_rest_name_input") and name in cls.__dict__.get(
-                "__annotations__", {}
-            ):
+            if hasattr(value, "_rest_name_input") and name in inspect.get_annotations(cls):
                 found[name] = value
     return found
 
@@ -392,11 +409,11 @@ def _rest_fields(model: type) -> Mapping[str, Field]:
     hints: dict[str, Any] = {}
     for cls in reversed(model.__mro__):
         module = sys.modules.get(cls.__module__)
-        if module is None or "__annotations__" not in cls.__dict__:
+        if module is None or not inspect.get_annotations(cls):
             continue
         package = importlib.import_module(cls.__module__.rpartition(".")[0])
         scope = {**vars(module), "_models": package, "_types": _AnyNames()}
-        for name, hint in cls.__dict__["__annotations__"].items():
+        for name, hint in inspect.get_annotations(cls).items():
             hints[name] = _resolved(hint, scope)
     for name, attribute in _rest_attributes(model).items():
         # without an explicit name the wire's is the attribute's own
@@ -421,10 +438,9 @@ class _AnyNames:
 
 
 def _resolved(hint: Any, scope: dict[str, Any]) -> Any:
-    if isinstance(hint, str):
-        hint = typing.ForwardRef(hint)
+    holder = types.SimpleNamespace(__annotations__={"hint": hint})
     try:
-        return typing._eval_type(hint, scope, scope)  # type: ignore[attr-defined]
+        return typing.get_type_hints(holder, scope, scope)["hint"]
     except NameError:
         return Any
 

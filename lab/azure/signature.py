@@ -128,7 +128,8 @@ def check_shared_key(
         raise blob_error(
             403,
             "AuthenticationFailed",
-            "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly "
+            "Server failed to authenticate the request. Make sure the value of Authorization header is formed "
+            "correctly "
             "including the signature.",
         )
 

@@ -1,6 +1,7 @@
 """What the Azure plane remembers, in one SQLite file: what was acknowledged is on disk.
 
-Documents are JSON by kind and key. Resource ids compare without regard to case, so a key that is an id is in lower case.
+Documents are JSON by kind and key. Resource ids compare without regard to case, so a key that is an id is in lower
+case.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Store:
             self._connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """Commit all that is written inside as one, or none of it. May be nested."""
         with self._lock:
             if self._depth == 0:
@@ -80,7 +81,8 @@ class Store:
     def put(self, kind: str, key: str, body: dict[str, Any]) -> None:
         """Insert or replace a document. A replaced one keeps its place in the order of age."""
         self.execute(
-            "INSERT INTO documents VALUES (?, ?, ?, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM documents WHERE kind = ?)) "
+            "INSERT INTO documents VALUES (?, ?, ?, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM documents WHERE "
+            "kind = ?)) "
             "ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
             (kind, key, json.dumps(body, separators=(",", ":")), kind),
         )

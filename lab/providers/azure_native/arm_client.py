@@ -43,7 +43,9 @@ class ArmClient:
             return None
         return self._checked(answer).json()
 
-    def put(self, path: str, api_version: str, body: Mapping[str, Any], query: Mapping[str, str]) -> None:
+    def put(
+        self, path: str, api_version: str, body: Mapping[str, Any], query: Mapping[str, str]
+    ) -> None:
         """Create or replace, and wait until it is done."""
         answer = self._checked(self._send("PUT", path, {"api-version": api_version, **query}, body))
         self._wait(answer)
@@ -69,7 +71,9 @@ class ArmClient:
                     f"{self._base}/{tenant}/oauth2/v2.0/token", data=form, timeout=_TIMEOUT_SECONDS
                 )
                 if answer.status_code != 200:
-                    raise AzureNativeError(f"signing in to the lab's Azure failed: {answer.json().get('error_description')}")
+                    raise AzureNativeError(
+                        f"signing in to the lab's Azure failed: {answer.json().get('error_description')}"
+                    )
                 self._token = answer.json()["access_token"]
                 self._token_until = time.time() + answer.json()["expires_in"] - 300
             return self._token
@@ -77,11 +81,17 @@ class ArmClient:
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
-            self._local.session.trust_env = False  # the lab is reached directly, not through a proxy
+            self._local.session.trust_env = (
+                False  # the lab is reached directly, not through a proxy
+            )
         return self._local.session
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
     ) -> requests.Response:
         url = path if path.startswith(self._base) else f"{self._base}{path}"
         try:
@@ -99,7 +109,9 @@ class ArmClient:
             ) from error
 
     def _wait(self, answer: requests.Response) -> None:
-        url = answer.headers.get("Azure-AsyncOperation") or (answer.headers.get("Location") if answer.status_code == 202 else None)
+        url = answer.headers.get("Azure-AsyncOperation") or (
+            answer.headers.get("Location") if answer.status_code == 202 else None
+        )
         while url:
             poll = self._checked(self._send("GET", url, {}))
             status = poll.json().get("status", "Succeeded") if poll.content else "Succeeded"

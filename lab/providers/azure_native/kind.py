@@ -1,6 +1,7 @@
 """The resource types that the provider deploys: their place in Resource Manager's urls, and what replaces them.
 
-Properties, required ones and their types come from pulumi-azure-native's own classes, their place in a body from the official
+Properties, required ones and their types come from pulumi-azure-native's own classes, their place in a body from
+the official
 azure-mgmt models; this table holds only what neither tells.
 """
 
@@ -21,14 +22,18 @@ from lab.providers.sdk_types import ResourceType, UnknownTypeError, resource_typ
 
 _GROUP = "/subscriptions/{subscription}/resourceGroups/{resourceGroupName}"
 _WORKSPACE = "Microsoft.MachineLearningServices/workspaces/{workspaceName}"
+_STORAGE = "Microsoft.Storage/storageAccounts/{accountName}"
+_ENDPOINT = "Microsoft.Network/privateEndpoints/{privateEndpointName}"
+_ZONE = "Microsoft.Network/privateDnsZones/{privateZoneName}"
 
-# Pulumi's type -> path below a resource group, or a whole path where it begins with a slash. A name in braces is an input.
+# Pulumi's type -> path below a resource group, or a whole path where it begins with a slash. A name in braces is an
+# input.
 _PATHS: Mapping[str, str] = {
     "resources:ResourceGroup": _GROUP,
-    "storage:StorageAccount": "Microsoft.Storage/storageAccounts/{accountName}",
-    "storage:BlobServiceProperties": "Microsoft.Storage/storageAccounts/{accountName}/blobServices/{blobServicesName}",
-    "storage:BlobContainer": "Microsoft.Storage/storageAccounts/{accountName}/blobServices/default/containers/{containerName}",
-    "storage:ManagementPolicy": "Microsoft.Storage/storageAccounts/{accountName}/managementPolicies/{managementPolicyName}",
+    "storage:StorageAccount": _STORAGE,
+    "storage:BlobServiceProperties": f"{_STORAGE}/blobServices/{{blobServicesName}}",
+    "storage:BlobContainer": f"{_STORAGE}/blobServices/default/containers/{{containerName}}",
+    "storage:ManagementPolicy": f"{_STORAGE}/managementPolicies/{{managementPolicyName}}",
     "keyvault:Vault": "Microsoft.KeyVault/vaults/{vaultName}",
     "operationalinsights:Workspace": "Microsoft.OperationalInsights/workspaces/{workspaceName}",
     "applicationinsights:Component": "Microsoft.Insights/components/{resourceName}",
@@ -52,10 +57,10 @@ _PATHS: Mapping[str, str] = {
     "network:NetworkSecurityGroup": "Microsoft.Network/networkSecurityGroups/{networkSecurityGroupName}",
     "network:NatGateway": "Microsoft.Network/natGateways/{natGatewayName}",
     "network:PublicIPAddress": "Microsoft.Network/publicIPAddresses/{publicIpAddressName}",
-    "network:PrivateEndpoint": "Microsoft.Network/privateEndpoints/{privateEndpointName}",
-    "network:PrivateDnsZoneGroup": "Microsoft.Network/privateEndpoints/{privateEndpointName}/privateDnsZoneGroups/{privateDnsZoneGroupName}",
-    "privatedns:PrivateZone": "Microsoft.Network/privateDnsZones/{privateZoneName}",
-    "privatedns:VirtualNetworkLink": "Microsoft.Network/privateDnsZones/{privateZoneName}/virtualNetworkLinks/{virtualNetworkLinkName}",
+    "network:PrivateEndpoint": _ENDPOINT,
+    "network:PrivateDnsZoneGroup": f"{_ENDPOINT}/privateDnsZoneGroups/{{privateDnsZoneGroupName}}",
+    "privatedns:PrivateZone": _ZONE,
+    "privatedns:VirtualNetworkLink": f"{_ZONE}/virtualNetworkLinks/{{virtualNetworkLinkName}}",
 }
 # Create-only at the top level, by the API description or by the provider's own list.
 _REPLACED: Mapping[str, tuple[str, ...]] = {
@@ -128,7 +133,9 @@ def kind_of(type_token: str) -> Kind:
     short = re.sub(r"/[^:]*", "", token.removeprefix("azure-native:"))
     if short not in _PATHS:
         known = ", ".join(f"azure-native:{name}" for name in sorted(_PATHS))
-        raise UnknownTypeError(f"the lab's azure-native provider has no resource type {token!r}; it has {known}")
+        raise UnknownTypeError(
+            f"the lab's azure-native provider has no resource type {token!r}; it has {known}"
+        )
     shape = resource_type(f"azure-native:{short}")
     path = _PATHS[short]
     template = path if path.startswith("/") else f"{_GROUP}/providers/{path}"
@@ -165,7 +172,9 @@ def _api_version(short: str) -> str:
     module, _, name = short.partition(":")
     resource = getattr(getattr(pulumi_azure_native, module), name)
     for overload in typing.get_overloads(resource.__init__):
-        found = re.search(r"Uses Azure REST API version (\d{4}-\d{2}-\d{2}(?:-\w+)?)", overload.__doc__ or "")
+        found = re.search(
+            r"Uses Azure REST API version (\d{4}-\d{2}-\d{2}(?:-\w+)?)", overload.__doc__ or ""
+        )
         if found:
             return found[1]
     raise UnknownTypeError(f"the SDK does not say which API version {short!r} uses")

@@ -1,6 +1,7 @@
 """The lab's azure-native provider: Pulumi's provider protocol over Resource Manager, by real calls.
 
-The semantics are the real provider's: names are made up in check, a diff holds old inputs against new ones, a url's parts
+The semantics are the real provider's: names are made up in check, a diff holds old inputs against new ones, a url's
+parts
 replace, nested create-only properties are planned as updates (which the service then refuses).
 """
 
@@ -58,8 +59,16 @@ class AzureNativeProvider(protocol.Provider):
     async def diff_config(self, request: protocol.DiffRequest) -> protocol.DiffResponse:
         """Another subscription or tenant is another place: everything in it is replaced."""
         old, new = _plain_map(request.old_state), _plain_map(request.new_inputs)
-        moved = [name for name in ("subscriptionId", "tenantId") if name in old and old.get(name) != new.get(name)]
-        changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name) and not name.startswith("__"))
+        moved = [
+            name
+            for name in ("subscriptionId", "tenantId")
+            if name in old and old.get(name) != new.get(name)
+        ]
+        changed = sorted(
+            name
+            for name in {*old, *new}
+            if old.get(name) != new.get(name) and not name.startswith("__")
+        )
         # `changes` stays unset: the SDK sends a bool where the engine reads an enumeration
         return protocol.DiffResponse(replaces=moved, diffs=changed)
 
@@ -81,9 +90,17 @@ class AzureNativeProvider(protocol.Provider):
         inputs, old = _plain_map(request.new_inputs), _plain_map(request.old_inputs)
         given = {name: value for name, value in inputs.items() if name != _API_VERSION}
         filled = self._filled(kind, given, old, request)
-        failures = [protocol.CheckFailure(each.path, each.reason) for each in problems(_known(filled), kind.shape.inputs)]
+        failures = [
+            protocol.CheckFailure(each.path, each.reason)
+            for each in problems(_known(filled), kind.shape.inputs)
+        ]
         name = filled.get(kind.name_property)
-        if kind.arm and isinstance(name, str) and name != UNKNOWN and not re.match(kind.arm.name_pattern, name):
+        if (
+            kind.arm
+            and isinstance(name, str)
+            and name != UNKNOWN
+            and not re.match(kind.arm.name_pattern, name)
+        ):
             failures.append(
                 protocol.CheckFailure(
                     kind.name_property,
@@ -94,10 +111,14 @@ class AzureNativeProvider(protocol.Provider):
             return protocol.CheckResponse(inputs=request.new_inputs, failures=failures)
         return protocol.CheckResponse(inputs=_wrapped(filled, request.new_inputs))
 
-    def _filled(self, kind: Kind, inputs: Values, old: Values, request: protocol.CheckRequest) -> Values:
+    def _filled(
+        self, kind: Kind, inputs: Values, old: Values, request: protocol.CheckRequest
+    ) -> Values:
         filled = dict(inputs)
         if kind.name_property not in filled:
-            filled[kind.name_property] = old.get(kind.name_property) or _automatic_name(kind, request.name, request.random_seed)
+            filled[kind.name_property] = old.get(kind.name_property) or _automatic_name(
+                kind, request.name, request.random_seed
+            )
             if kind.naming == "random":
                 filled[_CREATE_FIRST] = True
         if kind.has_location and "location" not in filled:
@@ -124,7 +145,9 @@ class AzureNativeProvider(protocol.Provider):
                 replaced = False  # it is what the resource has already
             if replaced:
                 replaces.append(path)
-            detailed[path] = protocol.PropertyDiff(_Kinds[f"{change}_REPLACE" if replaced else change], input_diff=True)
+            detailed[path] = protocol.PropertyDiff(
+                _Kinds[f"{change}_REPLACE" if replaced else change], input_diff=True
+            )
         heads = {re.split(r"[.\[]", path, maxsplit=1)[0] for path in replaces}
         return protocol.DiffResponse(
             changes=bool(detailed),
@@ -141,7 +164,9 @@ class AzureNativeProvider(protocol.Provider):
         """Create a resource; one of that id that is there already is an error."""
         kind, inputs = kind_of(request.type), _plain_map(request.properties)
         if request.preview:
-            return protocol.CreateResponse(properties=_wrapped(_expected(kind, inputs), request.properties))
+            return protocol.CreateResponse(
+                properties=_wrapped(_expected(kind, inputs), request.properties)
+            )
 
         def create() -> tuple[str, Values]:
             client, path = self._arm(), kind.path(inputs, self._subscription)
@@ -163,18 +188,29 @@ class AzureNativeProvider(protocol.Provider):
         if document is None:
             return protocol.ReadResponse(resource_id="")
         outputs = wire.to_outputs(kind, document)
-        found = {**wire.to_inputs(kind, document, request.resource_id), _API_VERSION: kind.api_version}
+        found = {
+            **wire.to_inputs(kind, document, request.resource_id),
+            _API_VERSION: kind.api_version,
+        }
         known = _plain_map(request.inputs) or _plain_map(request.properties).get(_INPUTS) or {}
-        inputs = {name: _refreshed(value, found.get(name)) for name, value in known.items()} if known else found
+        inputs = (
+            {name: _refreshed(value, found.get(name)) for name, value in known.items()}
+            if known
+            else found
+        )
         secrets = {**request.properties, **request.inputs}
         wrapped = _wrapped(inputs, secrets)
-        return protocol.ReadResponse(document["id"], _state(outputs, wrapped, like=secrets), wrapped)
+        return protocol.ReadResponse(
+            document["id"], _state(outputs, wrapped, like=secrets), wrapped
+        )
 
     async def update(self, request: protocol.UpdateRequest) -> protocol.UpdateResponse:
         """Put the new inputs over the resource."""
         kind, inputs = kind_of(request.type), _plain_map(request.news)
         if request.preview:
-            old = {name: value for name, value in _plain_map(request.olds).items() if name != _INPUTS}
+            old = {
+                name: value for name, value in _plain_map(request.olds).items() if name != _INPUTS
+            }
             return protocol.UpdateResponse(_wrapped(_expected(kind, inputs, old), request.news))
         with _explained("update", request.urn):
             _, outputs = await asyncio.to_thread(self._write, kind, request.resource_id, inputs)
@@ -210,14 +246,18 @@ class AzureNativeProvider(protocol.Provider):
             token = await asyncio.to_thread(self._arm().token)
             return protocol.InvokeResponse({"token": PropertyValue(token, is_secret=True)})
         if not function.startswith("get"):
-            raise AzureNativeError(f"the lab's azure-native provider has no function {request.tok!r}")
+            raise AzureNativeError(
+                f"the lab's azure-native provider has no function {request.tok!r}"
+            )
         kind = kind_of(f"azure-native:{module}:{function[3:]}")
         with _explained("invoke", f"::{request.tok}"):
             path = kind.path(arguments, self._subscription)
             document = await asyncio.to_thread(lambda: self._arm().get(path, kind.api_version))
             if document is None:
                 raise AzureNativeError(f"there is no resource '{path}'")
-        return protocol.InvokeResponse(_wrapped({**wire.to_outputs(kind, document), "id": document["id"]}, {}))
+        return protocol.InvokeResponse(
+            _wrapped({**wire.to_outputs(kind, document), "id": document["id"]}, {})
+        )
 
     def _write(self, kind: Kind, path: str, inputs: Values) -> tuple[str, Values]:
         client = self._arm()
@@ -256,7 +296,11 @@ def _known(values: Values) -> Values:
 
 
 def _compared(values: Values) -> Values:
-    return {name: value for name, value in values.items() if not name.startswith("__") and name != _API_VERSION}
+    return {
+        name: value
+        for name, value in values.items()
+        if not name.startswith("__") and name != _API_VERSION
+    }
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[tuple[str, str, Any]]:
@@ -359,7 +403,8 @@ def _is_alike(one: Shape, other: Shape) -> bool:
     if one.kind == "object":
         # what the cloud adds inside is not known, so neither is the whole
         return {*one.properties} == {*other.properties} and all(
-            _is_alike(spec.shape, other.properties[name].shape) for name, spec in one.properties.items()
+            _is_alike(spec.shape, other.properties[name].shape)
+            for name, spec in one.properties.items()
         )
     if one.element and other.element:
         return _is_alike(one.element, other.element)
@@ -367,7 +412,9 @@ def _is_alike(one: Shape, other: Shape) -> bool:
 
 
 def _state(
-    outputs: Values, inputs: Mapping[str, PropertyValue], like: Mapping[str, PropertyValue] | None = None
+    outputs: Values,
+    inputs: Mapping[str, PropertyValue],
+    like: Mapping[str, PropertyValue] | None = None,
 ) -> dict[str, PropertyValue]:
     """Return outputs with the inputs beside them, as the real provider keeps them: secret, for the next diff."""
     state = _wrapped(outputs, like or inputs)

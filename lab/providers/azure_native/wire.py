@@ -1,6 +1,7 @@
 """Between Pulumi's properties and Resource Manager's bodies.
 
-Pulumi flattens a body's ``properties`` and names what is in it as the azure-mgmt SDKs do, so the official models tell where a
+Pulumi flattens a body's ``properties`` and names what is in it as the azure-mgmt SDKs do, so the official models
+tell where a
 property belongs: ``enableHttpsTrafficOnly`` is the model's ``enable_https_traffic_only``, on the wire
 ``properties.supportsHttpsTrafficOnly``.
 """
@@ -16,7 +17,19 @@ from lab.azure.schema import Rules
 from lab.providers.azure_native.kind import Kind
 from lab.providers.sdk_types import Shape
 
-_TOP = ("location", "tags", "identity", "sku", "kind", "extendedLocation", "zones", "managedBy", "eTag", "etag", "plan")
+_TOP = (
+    "location",
+    "tags",
+    "identity",
+    "sku",
+    "kind",
+    "extendedLocation",
+    "zones",
+    "managedBy",
+    "eTag",
+    "etag",
+    "plan",
+)
 _Path = tuple[str, ...]
 
 
@@ -64,8 +77,13 @@ def _as_input(value: Any, shape: Shape) -> Any:
     """A map whose keys are all that is asked (identities by id) is a list in inputs."""
     if shape.kind == "object" and isinstance(value, Mapping):
         return {
-            name: list(item) if name in shape.properties and shape.properties[name].shape.kind == "array" and isinstance(item, Mapping)
-            else _as_input(item, shape.properties[name].shape) if name in shape.properties else item
+            name: list(item)
+            if name in shape.properties
+            and shape.properties[name].shape.kind == "array"
+            and isinstance(item, Mapping)
+            else _as_input(item, shape.properties[name].shape)
+            if name in shape.properties
+            else item
             for name, item in value.items()
             if not shape.properties or name in shape.properties
         }
@@ -93,7 +111,9 @@ def _value_to_wire(rules: Rules, value: Any) -> Any:
     if rules.kind == "map":
         if isinstance(value, list):
             return {str(item): {} for item in value}
-        return {key: _value_to_wire(rules.element or Rules("any"), item) for key, item in value.items()}
+        return {
+            key: _value_to_wire(rules.element or Rules("any"), item) for key, item in value.items()
+        }
     return value
 
 
@@ -123,7 +143,10 @@ def _from_wire(rules: Rules, shape: Shape, value: Any) -> Any:
         return [_from_wire(element, shape.element or Shape("any"), item) for item in value]
     if shape.kind == "map" and isinstance(value, Mapping):
         element = rules.element or Rules("any")
-        return {key: _from_wire(element, shape.element or Shape("any"), item) for key, item in value.items()}
+        return {
+            key: _from_wire(element, shape.element or Shape("any"), item)
+            for key, item in value.items()
+        }
     return value
 
 
