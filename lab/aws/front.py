@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import re
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from lab.aws.wire import Caller, Refusal, caller_of, error, form, service_of
+from lab.aws import rules
+from lab.aws.identity import Guard, Identity, verify
+from lab.aws.services import REGION, ROOT_CREDENTIALS
+from lab.aws.wire import Caller, Refusal, caller_of, error, form, operation_of, service_of
 from lab.home import require_loopback
 
 # By signing name. ministack knows more, but those are not checked against AWS, and a call to a
@@ -39,17 +43,13 @@ _HOP_BY_HOP = {
     *("connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"),
     *("te", "trailers", "transfer-encoding", "upgrade"),
 }
+# The SageMaker plane asks the policies of this caller itself: only it knows a call's resources.
+CALLER_HEADER = "x-lab-caller-arn"
+# Presigned URLs of the older signature.
+_SIGNED_OTHERWISE = {"AWSAccessKeyId", "X-Amz-Credential"}
 _IDENTITY_SECONDS = 5.0
 # Only the front sets it; a client's own is dropped.
 _CALLER_HEADER = "x-lab-caller-arn"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Whose an access key is."""
-
-    arn: str
-    secret: str = field(repr=False)
 
 
 class Front:
@@ -59,6 +59,20 @@ class Front:
         self._backends = {name: require_loopback(url) for name, url in backends.items()}
         self._identities: dict[str, tuple[float, Identity | None]] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._services = rules.Services(self._root_client, Guard(lambda: self._root_client("iam")))
+
+    @functools.cache  # noqa: B019 - there is one front in a process
+    def _root_client(self, service: str) -> Any:
+        """Return a client of ministack with the lab's root key."""
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self._backends["ministack"],
+            region_name=REGION,
+            aws_access_key_id=ROOT_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=ROOT_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -109,27 +123,54 @@ class Front:
             )
         if caller:
             await self._refuse_real_key(caller)
+        elif service == "s3" and not request.query.keys() & _SIGNED_OTHERWISE:
+            raise Refusal("AccessDenied", "Access Denied: the request is not signed", status=403)
+        is_streamed = service in ("s3", "ecr-registry")
+        body = b"" if is_streamed else await request.read()
+        operation = operation_of(request.headers, body)
+        rule = rules.rule_for(service, operation, request.method, request.query)
+        is_guarded_here = service not in MINISTACK_SERVICES or operation.startswith("Simulate")
+        identity = await self._signer(request, caller, body) if is_guarded_here else None
+        if rule:
+            answer = await self._apply(rule, request, service, operation, caller, identity)
+            if answer:
+                return web.Response(body=answer.body, content_type=answer.content_type)
         if service in MINISTACK_SERVICES:
-            # Loopback counts as TLS, or every bucket that denies plain http would be shut to jobs. A client that
-            # says by the same header that it came by http is denied, as the policy means.
-            proto = request.headers.get("X-Forwarded-Proto")
-            return await self._pass_on(
-                request, "ministack", {} if proto else {"X-Forwarded-Proto": "https"}
-            )
-        if service == "sagemaker":
-            return await self._pass_on(request, service, await self._named(caller))
-        return await self._pass_on(request, service)
+            # Loopback counts as TLS, or every bucket that denies plain http would be shut to jobs.
+            # A client that says by the same header that it came by http is denied, as is meant.
+            tls = {} if "X-Forwarded-Proto" in request.headers else {"X-Forwarded-Proto": "https"}
+            return await self._pass_on(request, "ministack", tls)
+        assert identity  # noqa: S101 - _signer has raised otherwise
+        if service == "ec2":
+            await asyncio.to_thread(self._services.guard.require, identity, f"ec2:{operation}")
+        return await self._pass_on(request, service, {CALLER_HEADER: identity.arn})
 
-    async def _named(self, caller: Caller | None) -> dict[str, str]:
-        """Return the header by which the SageMaker plane knows whose policies to ask."""
+    async def _signer(self, request: web.Request, caller: Caller | None, body: bytes) -> Identity:
+        """Return who signed; raises Refusal where the signature is not theirs."""
         identity = await self._identity(caller.access_key_id) if caller else None
-        if identity is None:
-            raise Refusal(
-                "UnrecognizedClientException",
-                "The security token included in the request is invalid.",
-                status=403,
-            )
-        return {_CALLER_HEADER: identity.arn}
+        url = f"http://{request.host}{request.raw_path}"
+        return verify(identity, caller, request.method, url, request.headers, body)
+
+    async def _apply(
+        self,
+        rule: rules.Rule,
+        request: web.Request,
+        service: str,
+        operation: str,
+        caller: Caller | None,
+        identity: Identity | None,
+    ) -> rules.Answer | None:
+        call = rules.Call(
+            service=service,
+            operation=operation,
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            body=await request.read(),
+            region=caller.region if caller else "us-east-1",
+            identity=identity,
+        )
+        return await asyncio.to_thread(rule, call, self._services)
 
     async def _refuse_real_key(self, caller: Caller) -> None:
         """Refuse a key in AWS's format that the lab did not issue.

@@ -1,4 +1,6 @@
-"""ministack, kept on disk: run by the Python of its own virtual environment, as a script (it imports nothing of the lab).
+"""ministack, kept on disk: a script that the Python of ministack's own environment runs.
+
+It imports nothing of the lab.
 
 ministack saves its state only when it is stopped by SIGTERM, so a kill would lose everything since
 the start. Here a service's state is on disk before the answer to a call that changed it is sent;
@@ -17,6 +19,7 @@ import contextlib
 import contextvars
 import json
 import os
+import runpy
 import signal
 import time
 from pathlib import Path
@@ -27,7 +30,7 @@ from hypercorn.asyncio import serve  # ty: ignore[import-not-found] - in minista
 from hypercorn.config import Config  # ty: ignore[import-not-found]
 from ministack import app as ministack  # ty: ignore[import-not-found]
 from ministack.core import iam_evaluator, persistence  # ty: ignore[import-not-found]
-from ministack.services import eventbridge  # ty: ignore[import-not-found]
+from ministack.services import eventbridge, iam  # ty: ignore[import-not-found]
 
 # Above this a save no longer fits into the answer to a call.
 SLOW_SAVE_SECONDS = 0.05
@@ -152,6 +155,32 @@ def _publish_as_a_service_does() -> None:
     eventbridge._put_events = put_events_of_services
 
 
+def _know_managed_policies_as_aws_does() -> None:
+    """Give IAM the documents of AWS's managed policies: those that moto brings, when first asked for.
+
+    ministack takes any name of one, and then lets it allow nothing.
+    """
+    lookup = iam._lookup_policy
+    documents: dict[str, Any] = {}
+
+    def lookup_with_documents(arn: str) -> Any:
+        found = lookup(arn)
+        if found is not None or not iam._is_aws_managed_arn(arn):
+            return found
+        if not documents:
+            module = runpy.run_path(os.environ["LAB_MANAGED_POLICIES"])
+            documents.update(json.loads(module["aws_managed_policies_data"]))
+        path_and_name = arn.partition(":policy/")[2]
+        known = documents.get(path_and_name.rpartition("/")[2])
+        if known is None or known["Path"].strip("/") != path_and_name.rpartition("/")[0]:
+            return None
+        record = iam._make_aws_managed_record(path_and_name, json.dumps(known["Document"]))
+        iam._aws_managed_policies[arn] = record
+        return record
+
+    iam._lookup_policy = lookup_with_documents
+
+
 def _is_change(method: str, headers: dict[bytes, str], body: bytes) -> bool:
     """Say whether a call may have changed something: by its operation, or in REST protocols by its
     method.
@@ -185,7 +214,11 @@ def _own_path(path: str, saver: Saver) -> tuple[int, dict[str, Any]]:
         account = os.environ["MINISTACK_ACCOUNT_ID"]
         found = iam_evaluator.resolve_credential(path.rpartition("/")[2], account)
         if isinstance(found, iam_evaluator.ResolvedCredential):
-            return 200, {"arn": found.principal_arn, "secret": found.secret_access_key}
+            return 200, {
+                "arn": found.principal_arn,
+                "secret": found.secret_access_key,
+                "token": found.session_token,
+            }
     return 404, {}
 
 
@@ -226,6 +259,7 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     _take_roles_as_a_service_does()
     _publish_as_a_service_does()
+    _know_managed_policies_as_aws_does()
     asyncio.run(_serve(port, state))
 
 

@@ -115,7 +115,8 @@ def names(statement: Mapping[str, Any], principal: str) -> bool:
 def policies_of_role(iam: Any, role_arn: str) -> Policies:
     """Collect a role's inline and attached policies and its boundary, by a boto3 IAM client.
 
-    Raises the client's NoSuchEntityException where there is no such role.
+    A role is named by its ARN or its name, with or without a path. Raises the client's
+    NoSuchEntityException where there is no such role.
     """
     name = role_arn.rpartition("/")[2]
     role = iam.get_role(RoleName=name)["Role"]
@@ -131,6 +132,38 @@ def policies_of_role(iam: Any, role_arn: str) -> Policies:
         ]
     boundary = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
     return Policies(tuple(documents), managed_document(iam, boundary) if boundary else None)
+
+
+def policies_of_user(iam: Any, name: str) -> Policies:
+    """Collect a user's policies, those of its groups, and its boundary."""
+    documents: list[Document] = [
+        iam.get_user_policy(UserName=name, PolicyName=policy)["PolicyDocument"]
+        for policy in iam.list_user_policies(UserName=name)["PolicyNames"]
+    ]
+    attached = iam.list_attached_user_policies(UserName=name)["AttachedPolicies"]
+    for group in iam.list_groups_for_user(UserName=name)["Groups"]:
+        group_name = group["GroupName"]
+        documents += [
+            iam.get_group_policy(GroupName=group_name, PolicyName=policy)["PolicyDocument"]
+            for policy in iam.list_group_policies(GroupName=group_name)["PolicyNames"]
+        ]
+        attached += iam.list_attached_group_policies(GroupName=group_name)["AttachedPolicies"]
+    documents += [managed_document(iam, policy["PolicyArn"]) for policy in attached]
+    user = iam.get_user(UserName=name)["User"]
+    boundary = user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+    return Policies(tuple(documents), managed_document(iam, boundary) if boundary else None)
+
+
+def policies_of_principal(iam: Any, arn: str) -> Policies:
+    """Collect what decides for a user, a role or a role's session; the root may do all."""
+    if arn.endswith(":root"):
+        everything = {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+        return Policies((everything,))
+    session = re.fullmatch(r"arn:[^:]+:sts::\d+:assumed-role/([^/]+)/.+", arn)
+    if session:
+        return policies_of_role(iam, session[1])
+    name = arn.rpartition("/")[2]
+    return policies_of_role(iam, name) if ":role/" in arn else policies_of_user(iam, name)
 
 
 def managed_document(iam: Any, policy_arn: str) -> Document:

@@ -6,6 +6,7 @@ interfaces), the SageMaker plane is ours, and the front is the one endpoint that
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -92,6 +93,7 @@ def _ministack_environment(data: Path, port: int) -> dict[str, str]:
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
+        "LAB_MANAGED_POLICIES": str(_managed_policies()),
         "LOG_LEVEL": "WARNING",
         "MINISTACK_ACCOUNT_ID": ACCOUNT_ID,
         "MINISTACK_REGION": REGION,
@@ -103,3 +105,12 @@ def _ministack_environment(data: Path, port: int) -> dict[str, str]:
         # its plug-in processes would look for a container engine
         "DOCKER_HOST": os.devnull,
     }
+
+
+def _managed_policies() -> Path:
+    """Return the file of AWS's managed policies that moto brings."""
+    moto = importlib.util.find_spec("moto")
+    locations = moto.submodule_search_locations if moto else None
+    if not locations:
+        raise LabError("moto is not installed. Run: make setup")
+    return Path(locations[0]) / "iam" / "aws_managed_policies.py"
