@@ -103,7 +103,9 @@ def _train_everywhere(root: Path, outputs: StackOutputs) -> list[Trained]:
 
 
 def _train(cloud: str, root: Path, outputs: StackOutputs) -> Trained:
-    from training import connect, load_job, wait
+    from training.backends import connect
+    from training.job import load_job
+    from training.wait import wait
 
     say = _prefixed(cloud)
     backend = connect(cloud, outputs)
