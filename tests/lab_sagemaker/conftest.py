@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 def until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, f"{url} ended with {process.returncode}"
         try:
@@ -169,7 +169,7 @@ class Lab:
             **request(name, HyperParameters=parameters) | dict(changes)
         )
 
-    def wait(self, name: str, *, for_: str | None = None, seconds: float = 40) -> dict[str, Any]:
+    def wait(self, name: str, *, for_: str | None = None, seconds: float = 90) -> dict[str, Any]:
         """Wait for the job to end, or to reach a secondary status."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -183,7 +183,7 @@ class Lab:
         pytest.fail(f"{name} is still {found['SecondaryStatus']}")
 
     def wait_for_line(self, name: str, text: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not any(text in line for line in self.logs(name)):
             assert time.monotonic() < deadline, self.logs(name)
             time.sleep(0.05)

@@ -5,6 +5,7 @@ jobs at a restart.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
 import threading
@@ -14,8 +15,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lab.aws.sagemaker import admission
+from lab.aws.sagemaker.capacity import Capacity
 from lab.aws.sagemaker.errors import ServiceError, in_use, validation
-from lab.aws.sagemaker.run import Capacity, Run
+from lab.aws.sagemaker.run import Run
 from lab.aws.sagemaker.session import service_client
 from lab.aws.sagemaker.settings import Clock, Settings
 from lab.aws.sagemaker.store import Store
@@ -303,7 +305,7 @@ class TrainingJobs:
             if self._closing:
                 return
             used = {run.slot for run in self._runs.values()}
-            slot = next(number for number in range(1, 256) if number not in used)
+            slot = next(number for number in itertools.count(1) if number not in used)
             run = Run(self, name, slot)
             self._runs[name] = run
         run.start()

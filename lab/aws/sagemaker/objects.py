@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 Done = Callable[[], bool]
+# A job has few files; threads of their own for each would cost more than they save.
+_TRANSFER = TransferConfig(use_threads=False)
 
 
 class DownloadError(Exception):
@@ -191,10 +194,10 @@ def upload_folder(
             status = path.stat()
             if not path.is_file() or seen.get(name) == (status.st_mtime_ns, status.st_size):
                 continue
-            body = path.read_bytes()
+            key = f"{prefix}/{name}".lstrip("/")
+            s3.upload_file(str(path), bucket, key, ExtraArgs=dict(extra), Config=_TRANSFER)
         except FileNotFoundError:
             continue  # renamed meanwhile, as a careful script does
-        s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}".lstrip("/"), Body=body, **extra)
         seen[name] = (status.st_mtime_ns, status.st_size)
         count += 1
     return count
@@ -214,7 +217,7 @@ def upload_archive(s3: Any, folders: Sequence[Path], uri: str, extra: Mapping[st
         for name, path in sorted(names.items()):
             tar.add(path, name, recursive=False)
     try:
-        s3.upload_file(str(archive), bucket, key, ExtraArgs=dict(extra))
+        s3.upload_file(str(archive), bucket, key, ExtraArgs=dict(extra), Config=_TRANSFER)
     finally:
         archive.unlink()
 

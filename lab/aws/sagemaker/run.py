@@ -4,14 +4,13 @@ artifacts.
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,36 +19,20 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lab import executor
 from lab.aws.sagemaker import images, objects, registry
+from lab.aws.sagemaker.container import Container, Host
 from lab.aws.sagemaker.logs import JobLogs
 from lab.aws.sagemaker.session import RoleSession, service_client
-from lab.aws.sagemaker.settings import data_endpoint
 from lab.home import LabError
 
 if TYPE_CHECKING:
     from lab.aws.sagemaker.jobs import TrainingJobs
 
-ML = "/opt/ml"
-_TOOLKIT = Path(__file__).with_name("toolkit.py")
-_ALGORITHMS = Path(__file__).resolve().parents[2] / "algorithms"
-_MASTER_PORT = 7777
+# What the instances of a job get to end in, when another one of them has failed.
+_FAILURE_GRACE_SECONDS = 5.0
 
 
 class JobFailedError(Exception):
     """The job ends as Failed; the message is its FailureReason."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """One instance of the job."""
-
-    name: str
-    instance_type: str
-    group: str
-    folder: Path
-
-    @property
-    def ml(self) -> Path:
-        return self.folder / "ml"
 
 
 @dataclass
@@ -76,7 +59,8 @@ class Run:
         self.slot = slot
         document = jobs.document(name)
         self._request: dict[str, Any] = document["request"]
-        self._arn: str = document["describe"]["TrainingJobArn"]
+        arn: str = document["describe"]["TrainingJobArn"]
+        self._container = Container(self._request, arn, jobs.settings, slot)
         self._stop = bool(document["internal"].get("stop_requested"))
         self._interrupt = False
         self._wake = threading.Event()
@@ -111,6 +95,15 @@ class Run:
         """Wait for the thread to end."""
         self._thread.join(timeout)
 
+    @property
+    def _role(self) -> RoleSession:
+        assert self.role is not None  # noqa: S101 - taken before anything needs it
+        return self.role
+
+    @property
+    def _checkpoint_uri(self) -> str | None:
+        return (self._request.get("CheckpointConfig") or {}).get("S3Uri")
+
     # --- the job's life
 
     def _main(self) -> None:
@@ -132,9 +125,10 @@ class Run:
     def _run(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         began = self._clock.now()
-        count = len(self._host_plan())
-        waiting = self._jobs.capacity.take(self.name, count, self._say_waiting, lambda: self._stop)
-        if not waiting:
+        count = self._container.count
+        if not self._jobs.capacity.take(
+            self.name, count, lambda text: self._say("Starting", text), lambda: self._stop
+        ):
             self._stopped_early()
             return
         try:
@@ -172,36 +166,21 @@ class Run:
         """Make the instances' folders and fetch what the job reads; None where it was stopped
         meanwhile.
         """
-        hosts = [
-            Host(name, kind, group, self._folder / str(number) / name)
-            for name, kind, group in self._host_plan()
-        ]
+        hosts = self._container.hosts(self._folder / str(number))
         self._say("Downloading", "Downloading input data")
-        for host in hosts:
-            for part in (
-                "input/config",
-                "input/data",
-                "model",
-                "output/data",
-                "output/intermediate",
-            ):
-                (host.ml / part).mkdir(parents=True)
-            (host.ml / "code").mkdir()
-            self._checkpoint_folder(host).mkdir(parents=True)
-        assert self.role is not None  # noqa: S101 - set before the first attempt
-        s3 = self.role.client("s3")
+        s3 = self._role.client("s3")
         channels: dict[str, Any] = {}
         for channel in self._request.get("InputDataConfig") or []:
             channels[channel["ChannelName"]] = self._fetch_channel(s3, channel, hosts)
-        if uri := self._checkpoint_uri():
+        if uri := self._checkpoint_uri:
             for host in hosts:
-                self._restore(s3, uri, self._checkpoint_folder(host))
+                self._restore(s3, uri, self._container.checkpoints(host))
         for host in hosts:
-            self._write_config(host, hosts, channels)
+            self._container.write_config(host, hosts, channels)
             if image.kind == "own":
                 self._say("Downloading", "Downloading the training image")
                 try:
-                    registry.pull(image, host.folder / "rootfs", self._settings, self.role)
+                    registry.pull(image, host.rootfs, self._settings, self._role)
                 except registry.PullError as error:
                     raise JobFailedError(f"ClientError: {error}") from error
         return None if self._stop else Attempt(number, hosts)
@@ -210,7 +189,8 @@ class Run:
         self, s3: Any, channel: dict[str, Any], hosts: Sequence[Host]
     ) -> dict[str, Any]:
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
-        mode = self._mode(channel)
+        default = self._request["AlgorithmSpecification"]["TrainingInputMode"]
+        mode = channel.get("InputMode", default)
         distribution = source.get("S3DataDistributionType", "FullyReplicated")
         try:
             found = objects.list_channel(
@@ -218,7 +198,7 @@ class Run:
             )
             for index, host in enumerate(hosts):
                 part = objects.shard(found, distribution, index, len(hosts))
-                folder = host.ml / "input" / "data"
+                folder = host.channels
                 if mode == "Pipe":
                     self._stream(s3, part, folder, name, channel)
                     continue
@@ -263,11 +243,10 @@ class Run:
 
     def _train(self, attempt: Attempt, image: images.Image, began: float) -> None:
         """Run the attempt's instances until they end or are ended."""
-        assert self.role is not None  # noqa: S101
         if self._logs is None:
             self._logs = JobLogs(
                 self.name,
-                self.role.client("logs"),
+                self._role.client("logs"),
                 service_client("cloudwatch", self._settings.region),
                 self._request["AlgorithmSpecification"].get("MetricDefinitions") or [],
                 self._settings.home / "logs" / self.name,
@@ -298,29 +277,9 @@ class Run:
         logs, stream = self._logs, f"{host.name}-{epoch}"
         if image.notice:
             logs.line(stream, image.notice)
-        isolated = bool(self._request.get("EnableNetworkIsolation"))
-        running = executor.start(
-            executor.Instance(
-                argv=self._command(host, image),
-                env=registry.environment(host.folder / "rootfs")
-                | self._environment(isolated, image),
-                cwd=self._working_folder(host),
-                mounts={ML: host.ml, **self._extra_mounts(host)},
-                read_only_mounts={
-                    "/opt/sagemaker/toolkit.py": _TOOLKIT,
-                    "/opt/sagemaker/algorithms": _ALGORITHMS,
-                }
-                if image.kind != "own"
-                else {},
-                hostname=host.name,
-                hosts={h.name: self._address(i) for i, h in enumerate(attempt.hosts)},
-                network=not isolated,
-                network_of=attempt.running[0] if isolated and attempt.running else None,
-                rootfs=host.folder / "rootfs" if image.kind == "own" else None,
-                scratch=host.folder / "scratch",
-            ),
-            lambda text: logs.line(stream, text),
-        )
+        peer = attempt.running[0] if attempt.running else None
+        instance = self._container.instance(host, attempt.hosts, image, self.token, peer)
+        running = executor.start(instance, lambda text: logs.line(stream, text))
         attempt.running.append(running)
 
         def tell() -> None:
@@ -349,10 +308,7 @@ class Run:
                     self._announce_end(attempt.ended_by)
                     for running in attempt.running:
                         running.terminate()
-                    spot = attempt.ended_by == "interrupt"
-                    kill_at = now + (
-                        self._settings.spot_grace if spot else self._settings.stop_grace
-                    )
+                    kill_at = now + self._grace(attempt.ended_by)
             elif kill_at is not None and now >= kill_at:
                 for running in attempt.running:
                     running.kill()
@@ -376,6 +332,12 @@ class Run:
             return "failure"
         return next((reason for reason, at in deadlines if now >= at), None)
 
+    def _grace(self, reason: str) -> float:
+        """Return the seconds between SIGTERM and SIGKILL."""
+        if reason == "failure":
+            return _FAILURE_GRACE_SECONDS
+        return self._settings.spot_grace if reason == "interrupt" else self._settings.stop_grace
+
     def _announce_end(self, reason: str) -> None:
         if reason == "stop":
             self._say("Stopping", "Stopping the training job", "Stopping")
@@ -385,12 +347,12 @@ class Run:
             self._say("Stopping", "Stopping the training job", "Stopping")
 
     def _sync_checkpoints(self, attempt: Attempt, over: threading.Event) -> None:
-        uri = self._checkpoint_uri()
-        if not uri or self.role is None:
+        uri = self._checkpoint_uri
+        if not uri:
             return
         extra = objects.encryption(self._request["OutputDataConfig"].get("KmsKeyId"))
-        s3 = self.role.client("s3")
-        folders = [self._checkpoint_folder(host) for host in attempt.hosts]
+        s3 = self._role.client("s3")
+        folders = [self._container.checkpoints(host) for host in attempt.hosts]
         seen: list[dict[str, tuple[int, int]]] = [_signatures(folder) for folder in folders]
         last = False
         while not last:
@@ -435,8 +397,7 @@ class Run:
             self._finish("Completed", "Training job completed", "Completed", **artifacts)
 
     def _upload(self, attempt: Attempt, keep_model: bool) -> dict[str, Any]:
-        assert self.role is not None  # noqa: S101
-        s3, output = self.role.client("s3"), self._request["OutputDataConfig"]
+        s3, output = self._role.client("s3"), self._request["OutputDataConfig"]
         base = f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output"
         extra = objects.encryption(output.get("KmsKeyId"))
         plain = output.get("CompressionType", "GZIP") == "NONE"
@@ -489,168 +450,6 @@ class Run:
 
     def _say(self, secondary: str, message: str, status: str | None = None) -> None:
         self._jobs.transition(self.name, secondary, message, status)
-
-    def _say_waiting(self, message: str) -> None:
-        self._say("Starting", message)
-
-    # --- the contract of the container
-
-    def _host_plan(self) -> list[tuple[str, str, str]]:
-        """Return (host name, instance type, group) of each instance."""
-        resources = self._request["ResourceConfig"]
-        groups: list[dict[str, Any]] = resources.get("InstanceGroups") or [
-            {**resources, "InstanceGroupName": "homogeneousCluster"}
-        ]
-        kinds = [
-            (group["InstanceType"], group["InstanceGroupName"])
-            for group in groups
-            for _ in range(group["InstanceCount"])
-        ]
-        return [(f"algo-{n}", kind, group) for n, (kind, group) in enumerate(kinds, start=1)]
-
-    def _address(self, index: int) -> str:
-        return f"127.1.{self.slot}.{index + 1}"
-
-    def _mode(self, channel: dict[str, Any]) -> str:
-        default = self._request["AlgorithmSpecification"]["TrainingInputMode"]
-        return channel.get("InputMode", default)
-
-    def _checkpoint_uri(self) -> str | None:
-        return (self._request.get("CheckpointConfig") or {}).get("S3Uri")
-
-    def _checkpoint_path(self) -> str:
-        config = self._request.get("CheckpointConfig") or {}
-        return config.get("LocalPath") or f"{ML}/checkpoints"
-
-    def _checkpoint_folder(self, host: Host) -> Path:
-        path = self._checkpoint_path()
-        if path.startswith(f"{ML}/"):
-            return host.ml / path.removeprefix(f"{ML}/")
-        return host.folder / "checkpoints"
-
-    def _extra_mounts(self, host: Host) -> dict[str, Path]:
-        path = self._checkpoint_path()
-        return {} if path.startswith(f"{ML}/") else {path: self._checkpoint_folder(host)}
-
-    def _working_folder(self, host: Host) -> str:
-        configured = registry.working_folder(host.folder / "rootfs")
-        return configured or f"{ML}/code"
-
-    def _command(self, host: Host, image: images.Image) -> list[str]:
-        algorithm = self._request["AlgorithmSpecification"]
-        arguments = algorithm.get("ContainerArguments") or []
-        if entry := algorithm.get("ContainerEntrypoint"):
-            return [*entry, *arguments]
-        if image.kind == "own":
-            return registry.command(host.folder / "rootfs", arguments or ["train"])
-        if image.algorithm:
-            return ["python", "-m", f"algorithms.{image.algorithm}"]
-        return ["python", "/opt/sagemaker/toolkit.py", *arguments]
-
-    def _environment(self, isolated: bool, image: images.Image) -> dict[str, str]:
-        region = self._settings.region
-        env = {
-            "TRAINING_JOB_NAME": self.name,
-            "TRAINING_JOB_ARN": self._arn,
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-            "SAGEMAKER_BASE_DIR": ML,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "TRAINSTACK_LAB_MASTER_PORT": str(_MASTER_PORT + self.slot),
-        }
-        if image.algorithm:
-            env["PYTHONPATH"] = "/opt/sagemaker"
-        if not isolated:
-            # An isolated container has no credentials either:
-            # https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html
-            env |= {
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._settings.endpoint}/_lab/credentials",
-                "AWS_CONTAINER_AUTHORIZATION_TOKEN": self.token,
-            }
-            if endpoint := data_endpoint():
-                env["AWS_ENDPOINT_URL"] = endpoint
-        return env | (self._request.get("Environment") or {})
-
-    def _write_config(self, host: Host, hosts: Sequence[Host], channels: dict[str, Any]) -> None:
-        groups: dict[str, dict[str, Any]] = {}
-        for each in hosts:
-            group = groups.setdefault(
-                each.group,
-                {
-                    "instance_group_name": each.group,
-                    "instance_type": each.instance_type,
-                    "hosts": [],
-                },
-            )
-            group["hosts"].append(each.name)
-        resources = {
-            "current_host": host.name,
-            "current_instance_type": host.instance_type,
-            "current_group_name": host.group,
-            "hosts": [each.name for each in hosts],
-            "instance_groups": list(groups.values()),
-            # Loopback is what the lab's instances talk over.
-            "network_interface_name": "lo",
-        }
-        folder = host.ml / "input" / "config"
-        for name, content in (
-            ("hyperparameters", self._request.get("HyperParameters") or {}),
-            ("inputdataconfig", channels),
-            ("resourceconfig", resources),
-        ):
-            (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-class Capacity:
-    """How many instances run at once on this machine; jobs beyond wait, first come first served."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._used: dict[str, int] = {}
-        self._queue: list[str] = []
-        self._changed = threading.Condition()
-
-    def take(
-        self, job: str, count: int, say: Callable[[str], None], is_stopped: Callable[[], bool]
-    ) -> bool:
-        """Wait for ``count`` instances; False where the job was stopped meanwhile."""
-        with self._changed:
-            self._queue.append(job)
-            told = False
-            try:
-                # A job larger than the machine runs alone rather than never.
-                while self._queue[0] != job or (
-                    self._used and sum(self._used.values()) + count > self.limit
-                ):
-                    if is_stopped():
-                        return False
-                    if not told:
-                        told = True
-                        used = sum(self._used.values())
-                        say(f"Waiting for {count} instances: {used} of {self.limit} are in use")
-                    self._changed.wait()
-                self._used[job] = count
-                return True
-            finally:
-                self._queue.remove(job)
-                self._changed.notify_all()
-
-    def give_back(self, job: str) -> None:
-        """Free a job's instances."""
-        with self._changed:
-            self._used.pop(job, None)
-            self._changed.notify_all()
-
-    def wake(self) -> None:
-        """Let those that wait look whether they were stopped."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def set_limit(self, limit: int) -> None:
-        """Change the limit."""
-        with self._changed:
-            self.limit = limit
-            self._changed.notify_all()
 
 
 def _signatures(folder: Path) -> dict[str, tuple[int, int]]:
