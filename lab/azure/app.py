@@ -216,7 +216,8 @@ def _response(call: Call, answer: Answer) -> Response:
 
 
 def _blob_error_xml(error: BlobError) -> str:
-    return f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>'
+    code, message = escape(error.code), escape(error.message)
+    return f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
 
 
 def _cloud_metadata(urls: Urls) -> dict[str, Any]:

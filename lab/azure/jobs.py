@@ -278,9 +278,8 @@ class Jobs:
             if record["status"] not in ("NotStarted", "Queued") or key in self._running:
                 continue
             compute = str(record["arm"]["properties"].get("computeId") or "").lower()
-            if compute in waiting:
-                continue  # the order of arrival holds: a small job does not overtake a large one
-            if not self._start(key, record):
+            # The order of arrival holds: a small job does not overtake a large one.
+            if compute in waiting or not self._start(key, record):
                 waiting.add(compute)
                 if record["status"] == "NotStarted":
                     self.set_status(key, "Queued")
@@ -379,9 +378,11 @@ class Jobs:
                     raise ArmError(
                         error.status, error.code, f"Output '{key}': {error.message}"
                     ) from error
+        # what stands in $[[ ]] goes where its input is not given
+        command = re.sub(r"\$\[\[.*?\]\]", "", properties["command"], flags=re.DOTALL)
         for kind, group in (("inputs", inputs), ("outputs", properties.get("outputs") or {})):
             pattern = rf"\$\{{\{{{kind}\.([A-Za-z0-9_]+)\}}\}}"
-            for wanted in re.findall(pattern, properties["command"]):
+            for wanted in re.findall(pattern, command):
                 if wanted not in group:
                     raise ArmError(
                         400,
