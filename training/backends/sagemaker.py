@@ -9,9 +9,12 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -419,7 +422,29 @@ def _create(body: Mapping[str, Any], session: boto3.Session, region: str) -> Non
             return training_job_name
 
     typed = transform(body, "CreateTrainingJobRequest")
-    Submission.create(**typed, session=session, region=region)
+    with _one_try():
+        Submission.create(**typed, session=session, region=region)
+
+
+@contextmanager
+def _one_try() -> Iterator[None]:
+    """Have ``sagemaker.core`` make its client without the ten tries that it sets where the environment says nothing.
+
+    It looks at the environment when it makes the client, and offers no argument for it.
+    """
+    with _environment_lock:
+        before = os.environ.get("AWS_MAX_ATTEMPTS")
+        os.environ["AWS_MAX_ATTEMPTS"] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["AWS_MAX_ATTEMPTS"]
+            else:
+                os.environ["AWS_MAX_ATTEMPTS"] = before
+
+
+_environment_lock = threading.Lock()
 
 
 def _fetch(s3: Any, bucket: str, key: str, file: io.BytesIO) -> None:
