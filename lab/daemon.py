@@ -54,7 +54,7 @@ def start(home: Path, *, on_progress: Callable[[str], None] = lambda _: None) ->
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         _forget(home)
         with _log_file(home, "supervisor") as log:
-            subprocess.Popen(
+            supervisor = subprocess.Popen(
                 [sys.executable, "-m", "lab.daemon", "--home", str(home.resolve())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,6 +62,7 @@ def start(home: Path, *, on_progress: Callable[[str], None] = lambda _: None) ->
                 start_new_session=True,
                 cwd=Path(__file__).resolve().parent.parent,
             )
+        supervisor.returncode = 0  # it outlives this process on purpose, which Popen warns about
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     waiting: list[str] = []
     while time.monotonic() < deadline:
