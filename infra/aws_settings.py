@@ -14,12 +14,16 @@ from pydantic_core import core_schema
 
 from components import naming
 from infra.common_settings import (
+    DAY_SECONDS,
+    DURATION_SCHEMA,
+    MINUTE_SECONDS,
     BudgetSettings,
     CommonSettings,
     PrivateCidr,
     Problem,
     SettingsModel,
     ShortName,
+    duration,
     matching,
 )
 
@@ -32,7 +36,6 @@ DEFAULT_INSTANCE_TYPES = (
     "ml.c5.2xlarge",
     "ml.g4dn.xlarge",
 )
-DAY_SECONDS = 86_400
 
 
 @functools.cache
@@ -198,8 +201,11 @@ class LimitSettings(SettingsModel):
         max_length=60,
         description="Instance types that a job may run on. []: every type SageMaker trains on.",
     )
-    max_runtime_seconds: Annotated[int, Field(ge=60, le=28 * DAY_SECONDS)] = Field(
-        default=DAY_SECONDS, description="The longest run that a job may ask for; at most 28 days."
+    max_runtime: Annotated[int, duration(MINUTE_SECONDS, 28 * DAY_SECONDS), DURATION_SCHEMA] = (
+        Field(
+            default=DAY_SECONDS,
+            description="The longest run that a job may ask for, in seconds or as 4h; at most 28 days.",
+        )
     )
 
 

@@ -81,7 +81,7 @@ class _AwsStack:
                 role_arns=self.role_arns,
                 repository_names=self.repository_names,
                 instance_types=settings.limits.instance_types,
-                max_runtime_seconds=settings.limits.max_runtime_seconds,
+                max_runtime_seconds=settings.limits.max_runtime,
                 kms_key_arn=key_arn,
                 subnet_ids=network.subnet_ids if network else (),
                 security_group_ids=network.security_group_ids if network else (),
@@ -106,7 +106,7 @@ class _AwsStack:
             "aws_security_group_ids": network.security_group_ids if network else (),
             "aws_studio_domain_id": studio.domain_id if studio else None,
             "aws_allowed_instance_types": settings.limits.instance_types,
-            "aws_max_runtime_seconds": settings.limits.max_runtime_seconds,
+            "aws_max_runtime_seconds": settings.limits.max_runtime,
         }
 
     def _key_arn(self) -> pulumi.Output[str] | None:

@@ -27,18 +27,19 @@ from pydantic import (
 
 from components import naming
 from infra.common_settings import (
+    DAY_SECONDS,
+    DURATION_SCHEMA,
+    HOUR_SECONDS,
+    MINUTE_SECONDS,
     BudgetSettings,
     CommonSettings,
     PrivateCidr,
     Problem,
     SettingsModel,
     ShortName,
+    duration,
     matching,
 )
-
-MINUTE_SECONDS = 60
-HOUR_SECONDS = 3600
-DAY_SECONDS = 86_400
 
 # Azure's series for training and notebooks; the burstable B series is not among those that Azure ML
 # takes. New versions of a series pass; a new series must be added here. As of 2026-11.
@@ -50,8 +51,6 @@ _VM_SIZE = re.compile(
     r"\d{1,3}(?:-\d{1,3})?[a-z]{0,6}(?:_[A-Z]{1,3}\d{1,4}[A-Z]?)?(?:_v\d{1,2})?(?:_Promo)?",
     re.IGNORECASE,
 )
-_DURATION_UNITS = {"s": 1, "m": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
-_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
 _ARM_SUBNET_ID = re.compile(
     r"/subscriptions/[0-9a-fA-F-]{36}/resourceGroups/[^/]+/providers/Microsoft\.Network"
     r"/virtualNetworks/[^/]+/subnets/[^/]+",
@@ -73,31 +72,6 @@ def _vm_size(value: str) -> str:
             f"({', '.join(_VM_SERIES + _VM_GPU_SERIES)}), such as Standard_DS3_v2"
         )
     return value
-
-
-def _duration(minimum_seconds: int, maximum_seconds: int) -> BeforeValidator:
-    """Return a validator that turns ``90s``, ``5m``, ``2h``, ``1d`` or seconds into seconds."""
-    message = (
-        f"it must be a duration of {_written(minimum_seconds)} to {_written(maximum_seconds)}, "
-        "such as 90s, 5m, 2h or 1d"
-    )
-
-    def parse(value: Any) -> int:
-        if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-            value = int(match[1]) * _DURATION_UNITS[match[2]]
-        is_seconds = isinstance(value, int) and not isinstance(value, bool)
-        if not is_seconds or not minimum_seconds <= value <= maximum_seconds:
-            raise ValueError(message)
-        return value
-
-    return BeforeValidator(parse)
-
-
-def _written(seconds: int) -> str:
-    for unit in ("d", "h", "m"):
-        if seconds % _DURATION_UNITS[unit] == 0:
-            return f"{seconds // _DURATION_UNITS[unit]}{unit}"
-    return f"{seconds}s"
 
 
 def _guid(value: str) -> str:
@@ -213,12 +187,9 @@ def _conda_file(value: Any) -> str:
     return text if text is not None else yaml.safe_dump(document, sort_keys=True)
 
 
-_DURATION_SCHEMA = WithJsonSchema(
-    {"anyOf": [{"type": "string", "pattern": r"^\d{1,6}[smhd]$"}, {"type": "integer"}]}
-)
-ScaleDownTime = Annotated[int, _duration(30, DAY_SECONDS), _DURATION_SCHEMA]
-ShutdownTime = Annotated[int, _duration(15 * MINUTE_SECONDS, 3 * DAY_SECONDS), _DURATION_SCHEMA]
-RunTime = Annotated[int, _duration(MINUTE_SECONDS, 30 * DAY_SECONDS), _DURATION_SCHEMA]
+ScaleDownTime = Annotated[int, duration(30, DAY_SECONDS), DURATION_SCHEMA]
+ShutdownTime = Annotated[int, duration(15 * MINUTE_SECONDS, 3 * DAY_SECONDS), DURATION_SCHEMA]
+RunTime = Annotated[int, duration(MINUTE_SECONDS, 30 * DAY_SECONDS), DURATION_SCHEMA]
 Guid = Annotated[str, AfterValidator(_guid)]
 VmSize = Annotated[str, AfterValidator(_vm_size)]
 SubnetReference = Annotated[str, AfterValidator(_subnet)]
@@ -523,7 +494,8 @@ class DatastoreSettings(SettingsModel):
         default=None,
         description=(
             "An account outside the stack, which must grant the stack's identity access. "
-            "Not given: a container made in the stack's own account."
+            "Not given: a container made in the stack's own account, and deleted with this entry "
+            "unless the environment is prod."
         ),
     )
     description: Annotated[str, StringConstraints(max_length=500)] | None = None

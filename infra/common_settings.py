@@ -15,16 +15,25 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PositiveFloat,
+    WithJsonSchema,
 )
 from pydantic_core import core_schema
 
 from components.naming import NameScope
 from components.tags import MAX_TAGS, check_tag, stack_tags
+
+MINUTE_SECONDS = 60
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86_400
+
+_DURATION_UNITS = {"s": 1, "m": MINUTE_SECONDS, "h": HOUR_SECONDS, "d": DAY_SECONDS}
+_DURATION = re.compile(r"(\d{1,6})(s|m|h|d)")
 
 
 class SettingsModel(BaseModel):
@@ -106,6 +115,34 @@ class matching:  # lower case: it reads as part of an annotation, like Field
         return value
 
 
+def duration(minimum_seconds: int, maximum_seconds: int) -> BeforeValidator:
+    """Return a validator that turns ``90s``, ``5m``, ``2h``, ``1d`` or seconds into seconds."""
+    message = (
+        f"it must be a duration of {_written(minimum_seconds)} to {_written(maximum_seconds)}, "
+        "such as 90s, 5m, 2h or 1d"
+    )
+
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+            value = int(match[1]) * _DURATION_UNITS[match[2]]
+        is_seconds = isinstance(value, int) and not isinstance(value, bool)
+        if not is_seconds or not minimum_seconds <= value <= maximum_seconds:
+            raise ValueError(message)
+        return value
+
+    return BeforeValidator(parse)
+
+
+def _written(seconds: int) -> str:
+    for unit in ("d", "h", "m"):
+        if seconds % _DURATION_UNITS[unit] == 0:
+            return f"{seconds // _DURATION_UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+DURATION_SCHEMA = WithJsonSchema(
+    {"anyOf": [{"type": "string", "pattern": r"^\d{1,6}[smhd]$"}, {"type": "integer"}]}
+)
 Email = Annotated[str, AfterValidator(_email)]
 PrivateCidr = Annotated[str, AfterValidator(_cidr)]
 # The name of a thing within the stack: a compute cluster, a repository, a role.

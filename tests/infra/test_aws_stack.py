@@ -57,7 +57,7 @@ sections = st.fixed_dictionaries(
             {},
             optional={
                 "instance_types": st.lists(training_types, max_size=60, unique=True),
-                "max_runtime_seconds": st.integers(60, 2_419_200),
+                "max_runtime": st.integers(60, 2_419_200),
             },
         ),
         "network": networks,
