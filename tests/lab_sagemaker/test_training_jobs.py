@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import time
 import zipfile
 from collections.abc import Callable
@@ -470,3 +471,31 @@ def test_a_state_change_reaches_eventbridge_rules(lab: Any, job_name: Callable[[
     got = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5).get("Messages", [])
     assert len(got) == 1
     assert '"TrainingJobStatus": "Failed"' in got[0]["Body"].replace('":"', '": "')
+
+
+def test_an_encrypted_output_needs_the_roles_right_to_the_key(
+    lab: Any, job_name: Callable[[], str]
+) -> None:
+    kms, iam = lab.client("kms"), lab.client("iam")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    refused, allowed = job_name(), job_name()
+    output = {"S3OutputPath": "s3://ml-artifacts/secret", "KmsKeyId": key}
+    lab.submit(refused, TRIVIAL, OutputDataConfig=output)
+    job = lab.wait(refused)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: Failed to upload the model or output to")
+    assert (
+        f"is not authorized to perform: kms:GenerateDataKey on resource: {key}"
+        in (job["FailureReason"])
+    )
+    may = {"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": key}
+    iam.put_role_policy(
+        RoleName="ml-train",
+        PolicyName=f"key-{allowed}",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": may}),
+    )
+    lab.submit(allowed, TRIVIAL, OutputDataConfig=output)
+    job = lab.wait(allowed)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    head = lab.s3.head_object(Bucket="ml-artifacts", Key=f"secret/{allowed}/output/model.tar.gz")
+    assert head["SSEKMSKeyId"] == key

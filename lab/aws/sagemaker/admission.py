@@ -11,6 +11,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from lab.aws import policy
+from lab.aws.quotas import LAB_QUOTA
 from lab.aws.sagemaker import images
 from lab.aws.sagemaker.errors import limit_exceeded, validation
 from lab.aws.sagemaker.session import service_client
@@ -202,22 +203,21 @@ def check_quota(
     """Raise ResourceLimitExceeded where the job would go above the account's quota for its instance
     type.
 
-    Only types whose quota was set have one; the lab's own capacity makes jobs wait instead.
+    The lab's own capacity is another matter: it makes jobs wait.
     """
     spot = bool(request.get("EnableManagedSpotTraining"))
     usage = "spot training job usage" if spot else "training job usage"
     for kind, wanted in instances_by_type(request).items():
         quota = store.get(QUOTA_KIND, f"{kind} for {usage}")
-        if quota is None:
-            continue
+        limit = LAB_QUOTA if quota is None else quota["value"]
         used = sum(
             instances_by_type(other).get(kind, 0)
             for other in running
             if bool(other.get("EnableManagedSpotTraining")) == spot
         )
-        if used + wanted > quota["value"]:
+        if used + wanted > limit:
             raise limit_exceeded(
-                f"The account-level service limit '{kind} for {usage}' is {quota['value']} "
+                f"The account-level service limit '{kind} for {usage}' is {limit:g} "
                 f"Instances, with current utilization of {used} Instances and a request delta of "
                 f"{wanted} Instances. Please use AWS Service Quotas to request an increase for "
                 "this quota. If AWS Service Quotas is not available, contact AWS support to "

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,6 +28,10 @@ _TRANSFER = TransferConfig(use_threads=False)
 
 class DownloadError(Exception):
     """Input cannot be had. The message is the job's FailureReason."""
+
+
+class UploadError(Exception):
+    """Output cannot be kept."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ def upload_folder(
             if not path.is_file() or seen.get(name) == (status.st_mtime_ns, status.st_size):
                 continue
             key = f"{prefix}/{name}".lstrip("/")
-            s3.upload_file(str(path), bucket, key, ExtraArgs=dict(extra), Config=_TRANSFER)
+            _upload(s3, path, bucket, key, extra)
         except FileNotFoundError:
             continue  # renamed meanwhile, as a careful script does
         seen[name] = (status.st_mtime_ns, status.st_size)
@@ -217,9 +222,20 @@ def upload_archive(s3: Any, folders: Sequence[Path], uri: str, extra: Mapping[st
         for name, path in sorted(names.items()):
             tar.add(path, name, recursive=False)
     try:
-        s3.upload_file(str(archive), bucket, key, ExtraArgs=dict(extra), Config=_TRANSFER)
+        _upload(s3, archive, bucket, key, extra)
     finally:
         archive.unlink()
+
+
+def _upload(s3: Any, path: Path, bucket: str, key: str, extra: Mapping[str, str]) -> None:
+    try:
+        s3.upload_file(str(path), bucket, key, ExtraArgs=dict(extra), Config=_TRANSFER)
+    except S3UploadFailedError as error:
+        # boto3 names the file of this machine; what the service said is after it.
+        _, _, said = str(error).partition(": ")
+        raise UploadError(said) from error
+    except (ClientError, BotoCoreError) as error:
+        raise UploadError(str(error)) from error
 
 
 def is_empty(folder: Path) -> bool:

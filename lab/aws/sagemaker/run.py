@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lab import executor
 from lab.aws.sagemaker import images, objects, registry
 from lab.aws.sagemaker.container import Container, Host
+from lab.aws.sagemaker.keys import KeyGuard
 from lab.aws.sagemaker.logs import JobLogs
 from lab.aws.sagemaker.session import RoleSession, service_client
 from lab.home import LabError
@@ -132,11 +133,13 @@ class Run:
             self._stopped_early()
             return
         try:
-            self.role = RoleSession(self._request["RoleArn"], self._settings.region)
+            role = RoleSession(self._request["RoleArn"], self._settings.region)
         except (ClientError, BotoCoreError) as error:
             raise JobFailedError(
                 f"ClientError: Could not assume role {self._request['RoleArn']}: {error}"
             ) from error
+        KeyGuard(self._request["RoleArn"], self._settings.region).attach(role.client("s3"))
+        self.role = role
         image = images.resolve(
             self._request["AlgorithmSpecification"],
             self._request.get("HyperParameters") or {},
@@ -360,7 +363,7 @@ class Run:
             for folder, known in zip(folders, seen, strict=True):
                 try:
                     objects.upload_folder(s3, folder, uri, extra, known)
-                except (ClientError, BotoCoreError) as error:
+                except objects.UploadError as error:
                     print(f"{self.name}: checkpoint not uploaded: {error}", file=sys.stderr)
 
     # --- the end
@@ -374,7 +377,7 @@ class Run:
         keep_model = failed is None or ended_by in ("stop", "max_runtime", "max_wait")
         try:
             artifacts = self._upload(attempt, keep_model)
-        except (ClientError, BotoCoreError, OSError) as error:
+        except (objects.UploadError, OSError) as error:
             uri = self._request["OutputDataConfig"]["S3OutputPath"]
             raise JobFailedError(
                 f"ClientError: Failed to upload the model or output to {uri} with the role "
