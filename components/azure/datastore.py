@@ -23,7 +23,7 @@ class DatastoreArgs:
 class Datastore(pulumi.ComponentResource):
     """A blob container by name, with no credential kept: a job reads it as its own identity.
 
-    Free. Deleting it leaves the container and its data.
+    Free. Deleting it leaves the container, which is the storage account's.
     """
 
     datastore_name: pulumi.Output[str]

@@ -42,8 +42,9 @@ class StorageAccount(pulumi.ComponentResource):
 
     It has no shared keys, so no key or account SAS can leak: whoever reads it needs a role on it.
     https://learn.microsoft.com/azure/machine-learning/how-to-disable-local-auth-storage
-    Deleting it takes all its data at once; ``protect`` makes Pulumi refuse to. Billed by what is
-    stored; an empty one costs nothing.
+    Deleting it takes all its data at once, and deleting a container that container's, for good after
+    ``delete_retention_days``; ``protect`` makes Pulumi refuse both. Billed by what is stored; an
+    empty one costs nothing.
     """
 
     account_name: pulumi.Output[str]
@@ -106,7 +107,8 @@ class StorageAccount(pulumi.ComponentResource):
                 account_name=account.name,
                 resource_group_name=args.resource_group_name,
                 public_access=storage.PublicAccess.NONE,
-                opts=child,
+                # A datastore taken out of config would take its data along.
+                opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
             )
         self.register_outputs(
             {

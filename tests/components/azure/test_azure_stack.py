@@ -132,11 +132,12 @@ def test_no_output_and_no_input_holds_a_key_or_a_password(stack, cloud):
 
 
 def test_production_keeps_what_holds_data_from_being_deleted(stack, cloud):
-    stack("prod")
+    stack("prod", datastores=[{"name": "data", "container_name": "data"}])
     protected = {item.type.split(":", 1)[1] for item in cloud.resources if item.protect}
     assert protected == {
         "containerregistry:Registry",
         "machinelearningservices:Workspace",
+        "storage:BlobContainer",
         "storage:StorageAccount",
     }
     properties = cloud.only("keyvault:Vault").inputs["properties"]
