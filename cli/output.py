@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -33,18 +34,22 @@ def print_json(data: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows as a table to stdout: plain text in a pipe, never cut off there."""
+    """Print rows as a table to stdout: in colour on a terminal, plain and never cut off in a pipe."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for row in rows:
         table.add_row(*(item if isinstance(item, Text) else Text(_cell(item)) for item in row))
-    is_terminal = sys.stdout.isatty()
-    Console(width=None if is_terminal else 1000, highlight=False).print(
-        table, soft_wrap=not is_terminal
-    )
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    plain = Console(width=10_000, no_color=True, file=io.StringIO())
+    with plain.capture() as captured:
+        plain.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def state_text(state: JobState) -> Any:

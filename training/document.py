@@ -179,8 +179,9 @@ class _Builder:
                 continue
             key = key_node.value
             if key in mapping:
-                first = self.document.lines[(*path, key)]
-                self._problem((*path, key), f"is given twice, first on line {first}")
+                message = f"is given twice, first on line {self.document.lines[(*path, key)]}"
+                place = (self.document.name, key_node.start_mark.line + 1)
+                self.document.problems.append(Problem(dotted_path((*path, key)), message, *place))
                 continue
             mapping[key] = self.build(value_node, (*path, key), depth + 1)
             # The key's line is where the reader looks, not where a nested value starts.

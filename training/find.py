@@ -14,23 +14,21 @@ _LOOKED_AT = 200  # newest jobs of each cloud that a prefix is held against
 def find_job(
     text: str, outputs: StackOutputs, cloud: str | None = None
 ) -> tuple[Backend, JobHandle]:
-    """Return the job and its backend. A full handle makes no call; a name or prefix lists each cloud's jobs once.
+    """Return the job and its backend. A full handle makes no call; a name or prefix lists each cloud's jobs.
 
     Raises UnknownJobError, AmbiguousJobError or MalformedHandleError.
     """
     if "://" in text:
         handle = JobHandle.parse(text)
         return connect(handle.cloud, outputs), handle
-    exact: list[tuple[Backend, JobHandle]] = []
-    partial: list[tuple[Backend, JobHandle]] = []
+    found: list[tuple[Backend, JobHandle]] = []
     for name in [cloud] if cloud else outputs.clouds:
         backend = connect(name, outputs)
         for job in backend.list(limit=_LOOKED_AT, name_contains=text):
             if job.handle.name == text:
-                exact.append((backend, job.handle))
-            elif job.handle.name.startswith(text):
-                partial.append((backend, job.handle))
-    found = exact or partial
+                return backend, job.handle  # a whole name holds the key of one submission
+            if job.handle.name.startswith(text):
+                found.append((backend, job.handle))
     if len(found) == 1:
         return found[0]
     if not found:

@@ -505,9 +505,7 @@ def _told(
         given = given[part]
     written = _shown(given, document.texts.get(path), path)
     if details["loc"] and details["loc"][-1] == "[key]":
-        return f"{written}: the name must match {context.get('pattern')}".removeprefix(
-            f"{written}: "
-        )
+        return f"has a name that is not allowed here; it must match {context.get('pattern')}"
     allowed = _ALLOWED.get(kind)
     if kind == "value_error":
         reason = str(context["error"])
