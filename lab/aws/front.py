@@ -240,7 +240,9 @@ class Front:
 
 async def serve(port: int, backends: Mapping[str, str]) -> None:
     """Serve on 127.0.0.1 until SIGTERM."""
-    runner = web.AppRunner(Front(backends).application(), auto_decompress=False, access_log=None)
+    runner = web.AppRunner(
+        Front(backends).application(), auto_decompress=False, access_log=None, shutdown_timeout=1
+    )
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     stop = asyncio.Event()

@@ -232,6 +232,9 @@ async def _serve(port: int, state: Path) -> None:
     config = Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.keep_alive_timeout = 75
+    # the front keeps connections open; without this a stop waits for them
+    config.graceful_timeout = 1
+    config.shutdown_timeout = 5
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)

@@ -210,7 +210,7 @@ class Policy(Kind):
         iam = cloud.client("iam")
         if not self.is_same("policy", old.get("policy"), new["policy"]):
             versions = self._versions(iam, id_)
-            if len(versions) >= 5:  # IAM keeps five; the oldest makes room
+            if len(versions) >= 4:  # IAM keeps five with the default; the oldest makes room
                 oldest = min(versions, key=lambda version: version["CreateDate"])
                 iam.delete_policy_version(PolicyArn=id_, VersionId=oldest["VersionId"])
             iam.create_policy_version(

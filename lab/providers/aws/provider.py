@@ -180,7 +180,8 @@ class AwsProvider(protocol.Provider):
             outputs = await asyncio.to_thread(self._read, kind, request.resource_id, state)
         if outputs is None:
             return protocol.ReadResponse(resource_id="")
-        outputs = _settled(kind, outputs, state)
+        # of an import, what the cloud does not tell is taken to be as the provider fills it in
+        outputs = _settled(kind, outputs, state or dict(kind.defaults))
         kept = _plain_map(request.inputs, keep_internal=True)
         if inputs:
             read_inputs = {

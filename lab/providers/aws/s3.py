@@ -160,6 +160,8 @@ class BucketVersioning(BucketSetting):
 class BucketPublicAccessBlock(BucketSetting):
     """The guard against public access."""
 
+    replace_on = names("bucket region")
+
     urn_type = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
     flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 
@@ -235,6 +237,8 @@ class BucketLifecycleConfiguration(BucketSetting):
 class BucketPolicy(BucketSetting):
     """A bucket's policy."""
 
+    replace_on = names("bucket region")
+
     urn_type = "aws:s3/bucketPolicy:BucketPolicy"
     documents = frozenset({"policy"})
 
@@ -250,6 +254,8 @@ class BucketPolicy(BucketSetting):
 
 class BucketOwnershipControls(BucketSetting):
     """Who owns objects. A delete leaves the service's default, BucketOwnerEnforced."""
+
+    replace_on = names("bucket region")
 
     urn_type = "aws:s3/bucketOwnershipControls:BucketOwnershipControls"
 

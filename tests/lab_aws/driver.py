@@ -15,13 +15,13 @@ from lab.providers.aws import VERSION, AwsProvider
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
-def to_struct(values: dict[str, Any]) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
+def to_struct(values: dict[str, Any]) -> Any:
+    struct = struct_pb2.Struct()  # ty: ignore[missing-attribute] - made at import
     struct.update(values)
     return struct
 
 
-def to_values(struct: struct_pb2.Struct) -> dict[str, Any]:
+def to_values(struct: Any) -> dict[str, Any]:
     return json_format.MessageToDict(struct)
 
 
