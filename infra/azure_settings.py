@@ -109,6 +109,11 @@ def _cron(value: str) -> str:
     return value
 
 
+def _unquoted_date(value: Any) -> Any:
+    # YAML reads a date without quotes as a time, which Pulumi then hands over written out.
+    return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
+
+
 def _first_of_month(value: datetime.date) -> datetime.date:
     if value.day != 1:
         raise ValueError("it must be the first day of a month, such as 2026-11-01")
@@ -539,7 +544,10 @@ class RoleSettings(SettingsModel):
 class AzureBudgetSettings(BudgetSettings):
     """A monthly budget on the resource group, in the subscription's billing currency."""
 
-    start_date: Annotated[datetime.date, AfterValidator(_first_of_month)] | None = Field(
+    start_date: (
+        Annotated[datetime.date, BeforeValidator(_unquoted_date), AfterValidator(_first_of_month)]
+        | None
+    ) = Field(
         default=None,
         description=(
             "The first of a month; Azure takes none before the current month at creation, and "

@@ -289,6 +289,16 @@ def test_a_section_that_is_no_mapping_is_one_line() -> None:
     assert line.startswith("trainstack:aws is 'us-east-1' in stack 'dev'; it must be")
 
 
+def test_a_date_without_quotes_is_read_as_pulumi_hands_it_over() -> None:
+    budget = {"monthly_usd": 1, "contacts": ["a@example.com"]}
+    for written in ("2026-11-01", "2026-11-01 00:00:00 +0000 UTC"):
+        raw = LEAST | {"azure": {**AZURE, "budget": {**budget, "start_date": written}}}
+        made = check(raw)
+        assert made.azure is not None
+        assert made.azure.budget is not None
+        assert str(made.azure.budget.start_date) == "2026-11-01"
+
+
 def test_every_option_on_is_valid() -> None:
     made = check(everything(), stack="everything")
     assert made.active_clouds == ("azure", "aws")
