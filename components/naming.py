@@ -97,14 +97,6 @@ def topic_name(scope: NameScope, role: str) -> str:
     return _joined("SNS topic", scope, role, limit=256)
 
 
-def alarm_name(scope: NameScope, role: str) -> str:
-    """CloudWatch alarm: up to 255.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-    """
-    return _joined("CloudWatch alarm", scope, role, limit=255)
-
-
 def aws_budget_name(scope: NameScope, role: str) -> str:
     """AWS budget: up to 100.
 
@@ -127,14 +119,6 @@ def studio_domain_name(scope: NameScope, role: str) -> str:
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateDomain.html
     """
     return _joined("SageMaker domain", scope, role, limit=63)
-
-
-def studio_lifecycle_config_name(scope: NameScope, role: str) -> str:
-    """Studio lifecycle configuration: up to 63.
-
-    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateStudioLifecycleConfig.html
-    """
-    return _joined("Studio lifecycle configuration", scope, role, limit=63)
 
 
 # --- Azure ----------------------------------------------------------------------------------------
