@@ -67,8 +67,9 @@ class Workspace(pulumi.ComponentResource):
 
     The managed network is what lets compute run with no public address and no subnet of one's own;
     it is made with the first compute. Its system-assigned identity is given its roles by Azure.
-    Free: what it ties together is billed. A deleted workspace keeps its name for 14 days unless it
-    is purged. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    Free: what it ties together is billed. A deleted workspace keeps its name for 14 days; to make it
+    again before that, delete it for good (``az ml workspace delete --permanently-delete``).
+    https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
     """
 
     workspace_id: pulumi.Output[str]
