@@ -254,8 +254,10 @@ class Tree:
             parent = state.parent if state is not None else ""
             if row is None:
                 row = self.rows[metadata.urn] = Row(metadata.urn, parent, metadata.op, metadata)
-            elif metadata.op not in REPLACEMENT_OPS or metadata.op == "replace" or (
-                row.op in ("same", "refresh")
+            elif (
+                metadata.op not in REPLACEMENT_OPS
+                or metadata.op == "replace"
+                or (row.op in ("same", "refresh"))
             ):
                 row.op, row.metadata, row.is_done = metadata.op, metadata, False
             return row
@@ -292,7 +294,9 @@ class Tree:
                 while current and current not in needed:
                     needed.add(current)
                     above = self.rows.get(current)
-                    current = above.parent if above is not None and above.parent in self.rows else ""
+                    current = (
+                        above.parent if above is not None and above.parent in self.rows else ""
+                    )
 
         def below(parent: str, indent: str) -> Iterator[tuple[str, Row]]:
             rows = [row for row in children.get(parent, ()) if row.urn in needed]
@@ -338,7 +342,9 @@ class PlainDisplay:
         elif event.kind == "resOpFailedEvent":
             self._say(f" {symbol:<2} {row.type} {row.name} failed ({row.seconds:.1f}s)")
         elif op != "replace" and event.metadata.type != urns.ROOT_STACK_TYPE:
-            self._say(f" {symbol:<2} {row.type} {row.name} {_DONE.get(op, op)} ({row.seconds:.1f}s)")
+            self._say(
+                f" {symbol:<2} {row.type} {row.name} {_DONE.get(op, op)} ({row.seconds:.1f}s)"
+            )
 
     def _say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -477,9 +483,7 @@ def _outputs(tree: Tree, result: Result, show_secrets: bool) -> Iterator[tuple[s
     for key, value in sorted(result.plain_outputs(show_secrets=show_secrets).items()):
         item = changed.get(key)
         symbol = {"add": "+", "update": "~"}.get(item.kind, "~") if item is not None else " "
-        text = json.dumps(value, ensure_ascii=False).replace(
-            '"output<string>"', "(known after up)"
-        )
+        text = json.dumps(value, ensure_ascii=False).replace('"output<string>"', "(known after up)")
         yield f"  {symbol} {key}: {text}", "green" if symbol == "+" else ""
     for item in tree.output_changes:
         if item.kind == "delete" and item.path not in result.outputs:

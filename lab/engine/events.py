@@ -155,7 +155,9 @@ class Emitter:
             logical=step.logical,
             provider=step.provider,
         )
-        self.emit(Event(kind, metadata, {k: v for k, v in body.items() if v is not False}, internal))
+        self.emit(
+            Event(kind, metadata, {k: v for k, v in body.items() if v is not False}, internal)
+        )
 
     def diagnostic(
         self, severity: str, message: str, urn: str = "", *, ephemeral: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
-import logging
 import os
 import runpy
 import sys
@@ -100,7 +99,7 @@ class Program:
         try:
             with _as_main_program(self._folder), self._captured(service):
                 error = self._run_in_stack(monitor, service)
-        except BaseException as problem:  # noqa: BLE001  whatever it is, the deployment must hear of the end
+        except BaseException as problem:  # whatever it is, the deployment must hear of the end
             error = RuntimeError(f"an unhandled error occurred: {problem}")
         if error is not None:
             finished(("finished", error))
@@ -138,10 +137,8 @@ class Program:
         pulumi.runtime.configure(settings)
         pulumi.runtime.settings.ROOT.set(None)
         # What is left unfinished after a failure is meant to be: the SDK's own launcher says nothing of it.
-        asyncio_log = logging.getLogger("asyncio")
-        level = asyncio_log.level
-        asyncio_log.setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)
         asyncio.set_event_loop(loop)
         executor = ThreadPoolExecutor(max_workers=max(self._parallel, 1) * 4)
         loop.set_default_executor(executor)
@@ -167,7 +164,7 @@ class Program:
             return RuntimeError(
                 f"an unhandled error occurred: program exited with non-zero exit code: {error.code}"
             )
-        except Exception:  # noqa: BLE001  the program may raise anything
+        except Exception:  # the program may raise anything
             pulumi.log.error(
                 f"Program failed with an unhandled exception:\n{_user_traceback(path)}"
             )
@@ -177,7 +174,6 @@ class Program:
             _cancel_rest(loop)
             loop.close()
             asyncio.set_event_loop(None)
-            asyncio_log.setLevel(level)
         return None
 
 
