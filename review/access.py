@@ -55,12 +55,14 @@ class AccessChange:
 
 def access_changes(steps: Iterable[Step]) -> list[AccessChange]:
     """Return every change of access in the steps, what becomes public first. One policy's gains are one entry."""
+    listed = list(steps)
+    renames = _renames(listed)
     found: list[AccessChange] = []
-    for step in steps:
+    for step in listed:
         if not step.is_change:
             continue
         type_ = canonical_type(step.type)
-        found.extend(_policy_changes(step, type_))
+        found.extend(_policy_changes(step, type_, renames))
         check = _CHECKS.get(type_)
         if check:
             found.extend(check(step))
@@ -91,13 +93,31 @@ _DOCUMENTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _policy_changes(step: Step, type_: str) -> Iterator[AccessChange]:
+def _renames(steps: Iterable[Step]) -> dict[str, str]:
+    """Return the physical names that replacements change: a policy that only follows one of them changes no access."""
+    found = {}
+    for step in steps:
+        if step.op != "replace" or step.old is None or step.new is None:
+            continue
+        for key in ("bucket", "name", "repositoryName"):
+            old, new = step.old.inputs.get(key), step.new.inputs.get(key)
+            # A short name could stand within any other word.
+            if isinstance(old, str) and isinstance(new, str) and old != new and len(old) > 5:
+                found[old] = new
+    return found
+
+
+def _policy_changes(step: Step, type_: str, renames: Mapping[str, str]) -> Iterator[AccessChange]:
     entry = _DOCUMENTS.get(type_)
     if entry is None:
         return
     key, holder = entry
     owner = ("", f"{holder} ", _owner(step, holder))
-    yield from _document_change(step, owner, _document(step.old, key), _document(_after(step), key))
+    old = _document(step.old, key)
+    if isinstance(old, str) and _after(step) is not None:
+        for before, after in renames.items():
+            old = old.replace(before, after)
+    yield from _document_change(step, owner, old, _document(_after(step), key))
     if type_ != "aws:iam/role:Role":
         return
     before, after = _inline(step.old), _inline(_after(step))
@@ -160,24 +180,22 @@ def _group(
     for (effect, principal, condition, *actions), resources in merged.items():
         parts = [kind, name, " is new and may do " if is_new else f" {level} "]
         if principal:
-            parts = [
-                kind,
-                name,
-                " is new and lets "
-                if is_new
-                else (" now lets " if level == "gains" else " no longer lets "),
-                principal,
-                " do ",
-            ]
+            does = " now lets " if level == "gains" else " no longer lets "
+            parts = [kind, name, " is new and lets " if is_new else does, principal, " do "]
+        if effect == "Deny":
+            does = " no longer denies " if level == "gains" else " now denies "
+            parts = [kind, name, does, principal, " "] if principal else [kind, name, does]
         parts += _join(actions)
         tail = f" ({_condition(condition)})" if condition else ""
         if resources == ["*"] and "*" not in actions:
             tail = f" on any resource{tail}"
         else:
             parts += [" on ", *_join(resources)]
-        if effect == "Deny":
-            tail += " (a Deny is lifted)" if level == "gains" else " (a Deny is added)"
-        if level == "gains" and ("*" in actions or any(a.endswith(":*") for a in actions)):
+        if (
+            effect == "Allow"
+            and level == "gains"
+            and ("*" in actions or any(a.endswith(":*") for a in actions))
+        ):
             tail += ": a wildcard"
         yield _say(step, level, *parts, tail)
 

@@ -324,7 +324,8 @@ def _replace_item(change: ResourceChange, is_loss: bool) -> tuple[str, str, str]
     if causes:
         full[0] += " " + "; ".join(_arrow(item) for item in causes[:4])
     full[0] += f"{order}{mark}.{kept}"
-    rest = [item for item in change.changes if not item.replaces]
+    # What follows another replacement says so, and no more.
+    rest = [item for item in change.changes if not item.replaces] if causes else []
     full += _property_lines(rest)
     return "\n".join(full), line, code(change.name, limit=60)
 

@@ -46,6 +46,8 @@ class State:
     """One side of a step: a resource as the state has it, or as the program wants it."""
 
     type: str
+    # False for a component, which exists in the state alone.
+    is_custom: bool = True
     id: str = ""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
@@ -92,6 +94,12 @@ class Step:
     @property
     def is_change(self) -> bool:
         return self.op not in _NO_CHANGE
+
+    @property
+    def is_component(self) -> bool:
+        """It groups other resources and is nothing in a cloud."""
+        state = self.new or self.old
+        return state is not None and not state.is_custom
 
     @property
     def is_removal(self) -> bool:
@@ -523,6 +531,7 @@ def _state(value: Any, type_: str) -> State | None:
         return None
     return State(
         type=str(value.get("type") or type_),
+        is_custom=value.get("custom") is not False,
         id=str(value.get("id") or ""),
         inputs=_mapping(value.get("inputs")),
         outputs=_mapping(value.get("outputs")),

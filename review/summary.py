@@ -129,7 +129,7 @@ def summarise(preview: Preview, extras: Extras = Extras()) -> Review:
     losses = []
     by_urn = {step.urn: step for step in preview.steps}
     for step in preview.changes:
-        if step.type == "pulumi:pulumi:Stack":
+        if step.is_component or step.type == "pulumi:pulumi:Stack":
             continue
         change = _resource_change(step, by_urn)
         groups[_GROUPS.get(step.op, "other")].append(change)
@@ -140,7 +140,8 @@ def summarise(preview: Preview, extras: Extras = Extras()) -> Review:
         project=preview.project,
         source=preview.source,
         losses=_sorted(losses),
-        replaced=_sorted(groups["replaced"]),
+        # What only follows another replacement comes after those that have a cause of their own.
+        replaced=tuple(sorted(_sorted(groups["replaced"]), key=lambda change: bool(change.reason))),
         deleted=_sorted(groups["deleted"]),
         updated=_sorted(groups["updated"]),
         created=_sorted(groups["created"]),

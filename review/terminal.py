@@ -89,7 +89,8 @@ def _group(
         if change.is_kept:
             tail += ": kept in the cloud"
         _item(console, change, sign, style, tail)
-        _properties(console, change.changes)
+        if not change.reason:
+            _properties(console, change.changes)
 
 
 def _item(console: Console, change: ResourceChange, sign: str, style: str, tail: str) -> None:

@@ -147,7 +147,7 @@ def test_a_cascade_is_explained_by_the_resource_it_depends_on(digest):
         "replace", "aws:ec2/subnet:Subnet", "one", {"vpcId": "v"}, {"vpcId": "v"},
         new_state={"propertyDependencies": {"vpcId": [cause]}},
     )  # fmt: skip
-    assert "comes from 'network', which is replaced" in review(digest).replaced[0].reason
+    assert "comes from 'network', which is replaced" in review(digest).replaced[1].reason
 
 
 def test_engine_reasons_are_told_in_words(digest):
