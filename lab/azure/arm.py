@@ -189,6 +189,10 @@ class ResourceManager:
             )
         parent = path.resource()
         type_name = "/".join((parent.namespace, *parent.types, path.last))
+        if type_name.lower() == "microsoft.authorization/permissions":
+            return Answer(
+                200, {"value": self._plane.authorization.permissions(call.principal, path.scope)}
+            )
         kind = RESOURCE_TYPES.get(type_name.lower())
         if kind is None:
             raise _unknown_type(type_name)
@@ -203,14 +207,32 @@ class ResourceManager:
             if call.method == "PATCH":
                 if old is None:
                     raise not_found(id)
-                body = _merged(_sendable(old), body)
-            document = self.write(id, body, by=call.principal.object_id, query=call.query)
+                document = self._patch(kind, id, old, body, call)
+            else:
+                document = self.write(id, body, by=call.principal.object_id, query=call.query)
         answer = self.present(document, call)
         headers = {}
         if kind.is_async:
             headers["Azure-AsyncOperation"] = self.operation_url(call, kind, document)
             answer["properties"]["provisioningState"] = "Updating" if old else "Creating"
         return Answer(200 if old else 201, answer, headers)
+
+    def _patch(
+        self,
+        kind: ResourceType,
+        id: ResourceId,
+        old: dict[str, Any],
+        patch: dict[str, Any],
+        call: Call,
+    ) -> dict[str, Any]:
+        """Check the patch alone: the rest of the document was checked when it came."""
+        is_preview = call.query["api-version"].endswith("preview")
+        if kind.model:
+            patch = schema.clean(kind.model, patch, is_partial=True, allow_unknown=is_preview)
+        merged = _merged(_sendable(old), patch)
+        return self.write(
+            id, merged, by=call.principal.object_id, query=call.query, is_checked=True
+        )
 
     def _answer_delete(self, call: Call, kind: ResourceType, id: ResourceId) -> Answer:
         with self._plane.lock:
@@ -268,6 +290,7 @@ class ResourceManager:
         by: str,
         query: Mapping[str, str] | None = None,
         present: Mapping[str, Any] | None = None,
+        is_checked: bool = False,
     ) -> dict[str, Any]:
         """Check a body as the service would, complete it, store it and return it. Raises ArmError."""
         kind = self.type_of(id)
@@ -281,8 +304,10 @@ class ResourceManager:
             body = {key: value for key, value in body.items() if key != name}
         is_preview = (query or {}).get("api-version", "").endswith("preview")
         cleaned = copy.deepcopy(dict(body))
-        if kind.model:
-            cleaned = schema.clean(kind.model, body, allow_unknown=is_preview)
+        if kind.model and not is_checked:
+            if kind.read_model:
+                cleaned = schema.without_answers(kind.model, kind.read_model, cleaned)
+            cleaned = schema.clean(kind.model, cleaned, allow_unknown=is_preview)
         with self._plane.lock, self._store.transaction():
             old = self._plane.document(id)
             if kind.makes_parent:

@@ -20,6 +20,7 @@ _ML = "Microsoft.MachineLearningServices"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 _DELEGATION_KEY = "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action"
+_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _NOT_BY_CONTRIBUTOR = (
     "Microsoft.Authorization/*/Delete",
     "Microsoft.Authorization/*/Write",
@@ -50,7 +51,7 @@ class Role:
 
 
 BUILT_IN: Mapping[str, Role] = {
-    "8e3af657-a8ff-443c-a75c-2fe8c4bcb635": Role("Owner", ("*",)),
+    _OWNER: Role("Owner", ("*",)),
     "b24988ac-6180-42a0-ab88-20f7382dd24c": Role("Contributor", ("*",), _NOT_BY_CONTRIBUTOR),
     "acdd72a7-3385-48ef-bd42-f606fba81ae7": Role("Reader", ("*/read",)),
     "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9": Role(
@@ -77,6 +78,9 @@ BUILT_IN: Mapping[str, Role] = {
             f"{_ML}/workspaces/write",
             f"{_ML}/workspaces/computes/*/write",
             f"{_ML}/workspaces/computes/*/delete",
+            # what Microsoft means by the two before: "except for creating or deleting compute resources"
+            f"{_ML}/workspaces/computes/write",
+            f"{_ML}/workspaces/computes/delete",
             f"{_ML}/workspaces/computes/listKeys/action",
             f"{_ML}/workspaces/listKeys/action",
             f"{_ML}/workspaces/hubs/write",
@@ -240,6 +244,21 @@ class Authorization:
         return any(
             role.allows(action, is_data=is_data) for role in self._roles(principal, scope.lower())
         )
+
+    def permissions(self, principal: Principal, scope: str) -> list[dict[str, list[str]]]:
+        """Return what a principal may do at a scope, one entry a role, as the permissions API gives it."""
+        roles = (
+            [BUILT_IN[_OWNER]] if principal.is_root else list(self._roles(principal, scope.lower()))
+        )
+        return [
+            {
+                "actions": list(role.actions),
+                "notActions": list(role.not_actions),
+                "dataActions": list(role.data_actions),
+                "notDataActions": list(role.not_data_actions),
+            }
+            for role in roles
+        ]
 
     def role(self, definition_id: str) -> Role | None:
         """Return a built-in role, or one that was made here, by its id or its GUID."""

@@ -62,6 +62,8 @@ class ResourceType:
     name: str
     # module:Class of the official model of a PUT's body; None where no package has one.
     model: str | None = None
+    # The model of an answer where it is another: what only answers have is dropped from a body.
+    read_model: str | None = None
     name_pattern: str = r"^[^<>%&\\?/]{1,260}$"
     name_rule: str = "1 to 260 characters other than <>%&\\?/"
     has_location: bool = True
@@ -767,6 +769,7 @@ RESOURCE_TYPES: Mapping[str, ResourceType] = _table(
     ResourceType(
         name="Microsoft.Storage/storageAccounts",
         model="azure.mgmt.storage.models:StorageAccountCreateParameters",
+        read_model="azure.mgmt.storage.models:StorageAccount",
         name_pattern=r"^[a-z0-9]{3,24}$",
         name_rule="3 to 24 lower-case letters and digits",
         create_only=(

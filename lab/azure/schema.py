@@ -92,6 +92,22 @@ def clean(
     return result
 
 
+def without_answers(model: str, read_model: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body without what only the answers of a service have, one level deep and below ``properties``."""
+    asked, answered = fields_of(load(model)), fields_of(load(read_model))
+    result = {name: value for name, value in body.items() if name in asked or name not in answered}
+    inner, inner_answered = asked.get("properties"), answered.get("properties")
+    if isinstance(body.get("properties"), Mapping) and inner and inner_answered:
+        known = fields_of(inner.rules.model) if inner.rules.model else {}
+        told = fields_of(inner_answered.rules.model) if inner_answered.rules.model else {}
+        result["properties"] = {
+            name: value
+            for name, value in body["properties"].items()
+            if name in known or name not in told
+        }
+    return result
+
+
 def writable(model: type, document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document without what only the service sets."""
     return _object(model, document, "", _Problems(), is_partial=True)
