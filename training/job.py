@@ -139,8 +139,9 @@ class Image(_Model):
         None, description="The stack's repository to push to; not needed where it has one."
     )
     build_args: Mapping[VariableName, Text] = Field(default_factory=dict)
-    entry_point: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
+    # Lenient: after a validator of ours pydantic sees Python, where strict takes no list for a tuple.
+    entry_point: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    arguments: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Self:
