@@ -89,7 +89,7 @@ def operate(kind: Any, stack: str, **options: Any) -> Any:
         )
     )
     if kind != "preview" and not options.get("preview_only"):
-        save_outputs(stack, result.plain_outputs())
+        save_outputs(stack, api.read_outputs(state_path(stack)))
     return result
 
 
