@@ -47,7 +47,7 @@ def _resource_validation(rule: Rule):
         )
         assert rule.check is not None  # noqa: S101 - _policy chose this function for it
         for problem in rule.check(resource, _settings(rule, args)):
-            report(f"{args.name} {problem} {rule.fix}", args.urn)
+            report(f"{args.name} {problem}", args.urn)
 
     return validate
 
@@ -61,7 +61,7 @@ def _stack_validation(rule: Rule):
         assert rule.check_stack is not None  # noqa: S101 - _policy chose this function for it
         for resource, problem in rule.check_stack(resources, _settings(rule, args)):
             name = resource.name if resource else "the stack"
-            report(f"{name} {problem} {rule.fix}", resource.urn if resource else None)
+            report(f"{name} {problem}", resource.urn if resource else None)
 
     return validate
 

@@ -159,7 +159,7 @@ def _cluster_idle(resource: Resource, settings: Settings) -> Iterator[str]:
         if idle is None:
             yield "has no nodeIdleTimeBeforeScaleDown."
         elif seconds is not None and seconds > settings["maxSeconds"]:
-            yield f"keeps idle nodes for {seconds} s; at most {settings['maxSeconds']} s are allowed."
+            yield f"keeps idle nodes for {seconds} s; at most {settings['maxSeconds']:g} s are allowed."
 
 
 def _cluster_zero(resource: Resource, settings: Settings) -> Iterator[str]:
@@ -176,7 +176,7 @@ def _instance_shutdown(resource: Resource, settings: Settings) -> Iterator[str]:
         if idle is None:
             yield "never stops when idle: it has no idleTimeBeforeShutdown."
         elif seconds is not None and seconds > settings["maxSeconds"]:
-            yield f"stops only after {seconds} s idle; at most {settings['maxSeconds']} s are allowed."
+            yield f"stops only after {seconds} s idle; at most {settings['maxSeconds']:g} s are allowed."
 
 
 def _no_public_data(resource: Resource, settings: Settings) -> Iterator[str]:

@@ -1,0 +1,118 @@
+"""Quotas: the comparison by hand, and the fetchers over objects of the SDKs' shapes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import boto3
+from botocore.stub import Stubber
+
+from review.quota import (
+    Usage,
+    VmSize,
+    azure_findings,
+    fetch_azure,
+    fetch_sagemaker,
+    sagemaker_findings,
+)
+
+SIZES = [
+    VmSize(name="Standard_DS3_v2", family="standardDSv2Family", vcpus=4),
+    VmSize(name="Standard_NC6s_v3", family="standardNCSv3Family", vcpus=6),
+]
+
+
+def cluster(size="Standard_DS3_v2", most=4, tier="dedicated"):
+    return {"size": size, "max_instances": most, "tier": tier}
+
+
+def test_clusters_of_one_family_are_added_up():
+    usages = [Usage(name="standardDSv2Family", used=0, limit=24)]
+    assert azure_findings({"a": cluster(most=4)}, SIZES, usages) == []  # 16 of 24
+    (finding,) = azure_findings(
+        {"a": cluster(most=4), "b": cluster(most=3)}, SIZES, usages
+    )  # 16 + 12 = 28
+    assert (finding.needed, finding.limit) == (28, 24)
+    assert "need 28 vCPUs at their maximum (a 16, b 12) and the quota is 24" in finding.text
+
+
+def test_the_services_long_name_is_the_same_quota():
+    usages = [Usage(name="Standard NCSv3 Family Cluster Dedicated vCPUs", used=0, limit=0)]
+    (finding,) = azure_findings({"gpu": cluster("STANDARD_NC6S_V3", 1)}, SIZES, usages)
+    assert finding.needed == 6
+
+
+def test_low_priority_counts_across_families():
+    usages = [
+        Usage(name="Total Low Priority Cores", used=0, limit=20),
+        Usage(name="standardDSv2Family", used=0, limit=0),
+    ]
+    clusters = {
+        "a": cluster(most=3, tier="low_priority"),
+        "b": cluster("Standard_NC6s_v3", 2, "low_priority"),
+    }
+    (finding,) = azure_findings(clusters, SIZES, usages)  # 3 x 4 + 2 x 6 = 24
+    assert (finding.quota, finding.needed) == ("Total Low Priority Cores", 24)
+
+
+def test_a_size_that_the_region_does_not_offer_is_found():
+    (finding,) = azure_findings({"x": cluster("Standard_X1")}, SIZES, [])
+    assert "is not offered in this region" in finding.text
+
+
+def test_no_limit_is_no_finding():
+    assert (
+        azure_findings(
+            {"a": cluster(most=99)}, SIZES, [Usage(name="standardDSv2Family", used=0, limit=-1)]
+        )
+        == []
+    )
+
+
+def test_a_training_quota_of_none_is_found():
+    quotas = [
+        Usage(name="ml.m5.large for training job usage", used=0, limit=4),
+        Usage(name="ml.g5.xlarge for training job usage", used=0, limit=0),
+        Usage(name="ml.m5.large for spot training job usage", used=0, limit=0),
+    ]
+    assert sagemaker_findings({"ml.m5.large": 4, "ml.unknown": 1}, quotas) == []
+    (finding,) = sagemaker_findings({"ml.g5.xlarge": 1}, quotas)
+    assert "is 0: SageMaker refuses the job" in finding.text
+    assert len(sagemaker_findings({"ml.m5.large": 1}, quotas, spot=True)) == 1
+
+
+def test_azures_sizes_and_usages_are_read():
+    compute = SimpleNamespace(
+        list_sizes=lambda *, location: [SimpleNamespace(name="Standard_DS3_v2", family="standardDSv2Family", v_cp_us=4)],
+        list_usage=lambda *, location: [
+            SimpleNamespace(name=SimpleNamespace(value="standardDSv2Family"), current_value=2, limit=24),
+            SimpleNamespace(name=SimpleNamespace(value="x"), current_value=None, limit=None),
+        ],
+    )  # fmt: skip
+    sizes, usages = fetch_azure(SimpleNamespace(compute=compute), "eastus")
+    assert sizes == SIZES[:1]
+    assert usages == [
+        Usage(name="standardDSv2Family", used=2, limit=24),
+        Usage(name="x", used=0, limit=-1),
+    ]
+
+
+def test_service_quotas_are_read_page_by_page():
+    client = boto3.client(
+        "service-quotas", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    with Stubber(client) as stub:
+        for token, name in (
+            ("more", "ml.m5.large for training job usage"),
+            (None, "ml.m5.large for endpoint usage"),
+        ):
+            page = {"Quotas": [{"QuotaName": name, "Value": 3.0}]}
+            expected = {"ServiceCode": "sagemaker"}
+            if token:
+                page["NextToken"] = token
+            else:
+                expected["NextToken"] = "more"
+            stub.add_response("list_service_quotas", page, expected)
+        assert fetch_sagemaker(client) == [
+            Usage(name="ml.m5.large for training job usage", used=0, limit=3.0)
+        ]
