@@ -33,6 +33,7 @@ import psutil
 from lab.home import LabError
 
 Isolation = Literal["auto", "bwrap", "unshare", "none"]
+_LABEL = "trainstack-lab"
 
 # Where the job's own Python environment is mounted, and the folders that a job may always write to.
 PYTHON_PATH = "/opt/job-python"
@@ -65,6 +66,10 @@ class Instance:
     network: bool = True
     # An image's extracted files as the root; private to this instance, the job may write to it.
     rootfs: Path | None = None
+    # An image that the container engine has; it takes the place of rootfs and isolation.
+    image: str | None = None
+    # Replaces the image's own.
+    entry_point: str | None = None
     isolation: Isolation = "auto"
     # A folder for the instance's /tmp, home and pip installs; made and removed by the executor when
     # None.
@@ -149,12 +154,43 @@ class Running:
         self._done.set()
 
 
+class _Container(Running):
+    """An instance that a container engine runs; a signal goes to its first process, as in a cloud."""
+
+    def __init__(
+        self,
+        engine: str,
+        name: str,
+        process: subprocess.Popen[bytes],
+        on_line: Callable[[str], None],
+        finish: Callable[[], None],
+    ) -> None:
+        self._kill = [engine, "kill"]
+        self.name = name
+        super().__init__(process, "none", None, on_line, finish)
+
+    def terminate(self) -> None:
+        subprocess.run(
+            [*self._kill, "--signal", "TERM", self.name], capture_output=True, check=False
+        )
+
+    def kill(self) -> None:
+        if self._done.is_set():
+            return
+        self._killed = True
+        done = subprocess.run([*self._kill, self.name], capture_output=True, check=False)
+        if done.returncode:
+            _signal(self.pid, signal.SIGKILL)  # it was not up yet
+
+
 def start(instance: Instance, on_line: Callable[[str], None]) -> Running:
     """Start the instance and return at once; ``on_line`` gets each line of its output, from a
     thread of ours.
 
     Raises LabError where the wanted isolation is not available here.
     """
+    if instance.image:
+        return _start_container(instance, on_line)
     isolation = best_isolation() if instance.isolation == "auto" else instance.isolation
     if isolation == "none" and instance.rootfs:
         raise LabError(
@@ -193,6 +229,37 @@ def best_isolation() -> Isolation:
     if shutil.which("unshare") and _succeeds([*_unshare(), "sh", "-c", "mount -t tmpfs none /mnt"]):
         return "unshare"
     return "none"
+
+
+@functools.cache
+def container_engine() -> str | None:
+    """Return docker or podman, whichever answers here, or None; asked once.
+
+    TRAINSTACK_LAB_ENGINE names one, or ``none`` for chroots where an engine answers but cannot run.
+    """
+    wanted = os.environ.get("TRAINSTACK_LAB_ENGINE")
+    for engine in [wanted] if wanted else ["docker", "podman"]:
+        if shutil.which(engine) and _succeeds([engine, "info"]):
+            return engine
+    return None
+
+
+def remove_containers(folder: Path) -> None:
+    """Remove containers that outlived the process that started them, by their scratch folder."""
+    engine = container_engine()
+    if engine is None:
+        return
+    form = f'{{{{.ID}}}} {{{{.Label "{_LABEL}"}}}}'
+    listed = subprocess.run(
+        [engine, "ps", "--all", "--filter", f"label={_LABEL}", "--format", form],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in listed.stdout.splitlines():
+        identity, _, scratch = line.partition(" ")
+        if Path(scratch).is_relative_to(folder):
+            subprocess.run([engine, "rm", "--force", identity], capture_output=True, check=False)
 
 
 # One thread starts every sandbox: the kernel's parent-death signal fires when the *thread* that
@@ -295,6 +362,33 @@ def _start_unshare(
     process = _spawn(argv, _environment(instance))
     init_pid = _first_child(process)
     return Running(process, "unshare", init_pid, on_line, finish)
+
+
+def _start_container(instance: Instance, on_line: Callable[[str], None]) -> Running:
+    engine = container_engine()
+    if engine is None or instance.image is None:
+        raise LabError("no container engine answers on this machine: neither docker nor podman")
+    name = f"{_LABEL}-{os.urandom(6).hex()}"
+    argv = [shutil.which(engine) or engine, "run", "--rm", "--name", name]
+    argv += ["--label", f"{_LABEL}={instance.scratch}"]
+    if isinstance(instance.network_of, _Container):
+        argv += ["--network", f"container:{instance.network_of.name}"]
+    else:
+        # The host's network, because that is where the lab listens.
+        argv += ["--network", "host" if instance.network else "none"]
+        argv += ["--hostname", instance.hostname]
+        argv += [f"--add-host={host}:{address}" for host, address in instance.hosts.items()]
+    for inside, outside in instance.mounts.items():
+        argv += ["--volume", f"{outside.absolute()}:{inside}"]
+    for inside, outside in instance.read_only_mounts.items():
+        argv += ["--volume", f"{outside.absolute()}:{inside}:ro"]
+    # By name only: a value on the command line could be read by every user of the machine.
+    argv += [word for variable in instance.env for word in ("--env", variable)]
+    if instance.entry_point:
+        argv += ["--entrypoint", instance.entry_point]
+    argv = [*_pdeathsig(), *argv, instance.image, *instance.argv]
+    process = _spawn(argv, {**os.environ, **instance.env})
+    return _Container(engine, name, process, on_line, lambda: None)
 
 
 def _start_plain(

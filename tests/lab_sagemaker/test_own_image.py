@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from lab.aws.sagemaker import registry
-from lab.executor import best_isolation
+from lab.executor import best_isolation, container_engine
 
 REPOSITORY = "ml/train"
 TRAIN = """#!/bin/sh
@@ -74,7 +75,13 @@ def push(lab: Any, tag: str, layers: list[bytes], config: dict[str, Any]) -> str
         send("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", data)
         return {"mediaType": kind, "digest": digest, "size": len(data)}
 
-    whole = {"architecture": "amd64", "os": "linux", "config": config, "rootfs": {"type": "layers"}}
+    differences = [f"sha256:{hashlib.sha256(gzip.decompress(data)).hexdigest()}" for data in layers]
+    whole = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": differences},
+    }
     docker = "application/vnd.docker"
     manifest = {
         "schemaVersion": 2,
@@ -92,6 +99,11 @@ def repository(lab: Any) -> None:
 
 
 def run(lab: Any, name: str, image: str) -> dict[str, Any]:
+    create(lab, name, image)
+    return lab.wait(name)
+
+
+def create(lab: Any, name: str, image: str) -> None:
     lab.sagemaker.create_training_job(
         TrainingJobName=name,
         AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"},
@@ -101,15 +113,14 @@ def run(lab: Any, name: str, image: str) -> dict[str, Any]:
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5},
         StoppingCondition={"MaxRuntimeInSeconds": 600},
     )
-    return lab.wait(name)
 
 
 @pytest.mark.usefixtures("repository")
 def test_a_pushed_image_trains_with_its_entry_point_and_environment(
     lab: Any, job_name: Callable[[], str]
 ) -> None:
-    if best_isolation() == "none":
-        pytest.skip("no mount namespaces on this machine")
+    if best_isolation() == "none" and not container_engine():
+        pytest.skip("neither mount namespaces nor a container engine on this machine")
     layers = [
         layer({**shell(), "removed": "x", "etc/kept": "y"}),
         layer({".wh.removed": "", "usr/local/bin/entry": TRAIN}),
@@ -128,6 +139,28 @@ def test_a_pushed_image_trains_with_its_entry_point_and_environment(
         'hyperparameters {"depth": "3"}',
     ]
     assert lab.archive(job["ModelArtifacts"]["S3ModelArtifacts"]) == {"model.txt": "fitted\n"}
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_image_is_stopped_by_its_first_processs_own_handler(
+    lab: Any, job_name: Callable[[], str]
+) -> None:
+    if best_isolation() == "none" and not container_engine():
+        pytest.skip("neither mount namespaces nor a container engine on this machine")
+    script = """#!/bin/sh
+trap 'echo leaving; echo half > /opt/ml/model/model.txt; exit 0' TERM
+echo up
+while :; do :; done
+"""
+    files = {**shell(), "usr/local/bin/train": script}
+    image = push(lab, "stop", [layer(files)], {"Env": ["PATH=/usr/local/bin:/bin"]})
+    name = job_name()
+    create(lab, name, image)
+    lab.wait_for_line(name, "up")
+    lab.sagemaker.stop_training_job(TrainingJobName=name)
+    job = lab.wait(name)
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert lab.archive(job["ModelArtifacts"]["S3ModelArtifacts"]) == {"model.txt": "half\n"}
 
 
 @pytest.mark.usefixtures("repository")

@@ -110,9 +110,19 @@ class Container:
             file.write_text(json.dumps(content), encoding="utf-8")
 
     def instance(
-        self, host: Host, hosts: Sequence[Host], image: Image, token: str, peer: Running | None
+        self,
+        host: Host,
+        hosts: Sequence[Host],
+        image: Image,
+        token: str,
+        peer: Running | None,
+        reference: str | None,
     ) -> Instance:
-        """Return what the executor runs; an isolated instance shares the network of ``peer``."""
+        """Return what the executor runs.
+
+        An isolated instance shares the network of ``peer``; ``reference`` is an own image's name in
+        the machine's container engine, where it has one.
+        """
         own = image.kind == "own"
         isolated = bool(self._request.get("EnableNetworkIsolation"))
         mounts = {ML: host.ml}
@@ -125,8 +135,12 @@ class Container:
         env = registry.environment(host.rootfs) | self._environment(image)
         if not isolated:
             env |= self._credentials(token)
+        argv = self._command(host, image)
+        entry = self._request["AlgorithmSpecification"].get("ContainerEntrypoint")
+        if reference and entry:
+            argv = argv[1:]  # the engine takes it apart from its arguments
         return Instance(
-            argv=self._command(host, image),
+            argv=argv,
             env=env | (self._request.get("Environment") or {}),
             cwd=registry.working_folder(host.rootfs) or f"{ML}/code",
             mounts=mounts,
@@ -135,7 +149,9 @@ class Container:
             hosts={each.name: self._address(number) for number, each in enumerate(hosts, start=1)},
             network=not isolated,
             network_of=peer if isolated else None,
-            rootfs=host.rootfs if own else None,
+            rootfs=host.rootfs if own and not reference else None,
+            image=reference,
+            entry_point=entry[0] if reference and entry else None,
             scratch=host.folder / "scratch",
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lab import executor
 from lab.aws.sagemaker import admission
 from lab.aws.sagemaker.capacity import Capacity
 from lab.aws.sagemaker.errors import ServiceError, in_use, validation
@@ -232,6 +233,8 @@ class TrainingJobs:
 
     def resume(self) -> None:
         """After a restart: start what had not begun, retry what may be, and say what was lost."""
+        if self.settings.jobs_folder.exists():
+            executor.remove_containers(self.settings.jobs_folder)
         for document in self._store.all(KIND):
             described, internal = document["describe"], document["internal"]
             name = described["TrainingJobName"]

@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import stat
+import subprocess
 import tarfile
 import urllib.error
 import urllib.request
@@ -26,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lab.aws.sagemaker.images import Image
 from lab.aws.sagemaker.session import RoleSession
 from lab.aws.sagemaker.settings import Settings, data_endpoint
+from lab.executor import container_engine
 from lab.home import require_loopback
 
 _INDEXES = (
@@ -45,9 +47,14 @@ class PullError(Exception):
     """The image cannot be had."""
 
 
-def pull(image: Image, rootfs: Path, settings: Settings, role: RoleSession) -> None:
-    """Extract the image into ``rootfs``, and its configuration beside it. Raises PullError."""
+def pull(image: Image, rootfs: Path, settings: Settings, role: RoleSession) -> str | None:
+    """Get the image: by the machine's container engine, or its files in ``rootfs``.
+
+    Returns the engine's name for it, or None where there is no engine. Raises PullError.
+    """
     _check_access(image, role)
+    if engine := container_engine():
+        return _pull_by_engine(engine, image)
     source = _Source(image.repository, settings.home / "blobs", _token(role))
     manifest = source.manifest(image.reference)
     config = json.loads(source.blob(manifest["config"]["digest"]).read_text(encoding="utf-8"))
@@ -57,6 +64,24 @@ def pull(image: Image, rootfs: Path, settings: Settings, role: RoleSession) -> N
     rootfs.with_name("image.json").write_text(
         json.dumps(config.get("config") or {}), encoding="utf-8"
     )
+    return None
+
+
+def _pull_by_engine(engine: str, image: Image) -> str:
+    host = (data_endpoint() or "").removeprefix("http://")
+    joint = "@" if image.reference.startswith("sha256:") else ":"
+    reference = f"{host}/{image.repository}{joint}{image.reference}"
+    # Loopback speaks plain http; docker knows that by itself.
+    options = ["--tls-verify=false"] if engine == "podman" else []
+    done = subprocess.run(
+        [engine, "pull", "--quiet", *options, reference],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PullError(f"{engine} cannot pull {image.uri}: {done.stderr.strip()}")
+    return reference
 
 
 def working_folder(rootfs: Path) -> str | None:

@@ -47,6 +47,8 @@ class Attempt:
     ended_by: str | None = None
     # The instance that failed first; the others were ended because of it.
     failed: int | None = None
+    # An own image's name in the machine's container engine, where it has one.
+    reference: str | None = None
 
 
 class Run:
@@ -178,15 +180,16 @@ class Run:
         if uri := self._checkpoint_uri:
             for host in hosts:
                 self._restore(s3, uri, self._container.checkpoints(host))
+        reference = None
         for host in hosts:
             self._container.write_config(host, hosts, channels)
             if image.kind == "own":
                 self._say("Downloading", "Downloading the training image")
                 try:
-                    registry.pull(image, host.rootfs, self._settings, self._role)
+                    reference = registry.pull(image, host.rootfs, self._settings, self._role)
                 except registry.PullError as error:
                     raise JobFailedError(f"ClientError: {error}") from error
-        return None if self._stop else Attempt(number, hosts)
+        return None if self._stop else Attempt(number, hosts, reference=reference)
 
     def _fetch_channel(
         self, s3: Any, channel: dict[str, Any], hosts: Sequence[Host]
@@ -281,7 +284,9 @@ class Run:
         if image.notice:
             logs.line(stream, image.notice)
         peer = attempt.running[0] if attempt.running else None
-        instance = self._container.instance(host, attempt.hosts, image, self.token, peer)
+        instance = self._container.instance(
+            host, attempt.hosts, image, self.token, peer, attempt.reference
+        )
         running = executor.start(instance, lambda text: logs.line(stream, text))
         attempt.running.append(running)
 
