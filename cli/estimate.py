@@ -96,7 +96,7 @@ def estimate(
             table.add_row(
                 item.cloud,
                 f"{item.instances} x {item.instance or '?'}",
-                f"{float(item.hours):g}",
+                f"{float(item.hours):.2f}",
                 usd(item.on_demand_usd),
                 usd(item.spot_usd),
                 usd(item.worst_case_usd),

@@ -154,6 +154,17 @@ def outputs_of(preview: Preview) -> StackOutputs | None:
     return None
 
 
+def outputs_after(preview: Preview, now: StackOutputs) -> StackOutputs:
+    """Return the outputs with what the preview plans of clusters and of the limits of a job."""
+    _, after, _ = _views(preview, now)
+    return replace(
+        now,
+        azure_compute_clusters=after.clusters,
+        aws_allowed_instance_types=after.allowed_types,
+        aws_max_runtime_seconds=after.max_runtime_seconds,
+    )
+
+
 def _is_job(path: Path) -> bool:
     import yaml
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from review.contract import Broken, check_jobs, job_files, outputs_of
+from review.contract import Broken, check_jobs, job_files, outputs_after, outputs_of
 from review.diff import plain
 from review.preview import (
     Preview,
@@ -62,7 +62,7 @@ def review_previews(
                     violations=policy_violations(preview, policy_config, unchanged)
                     if policy_config is not None
                     else (),
-                    quota=quota(now) if quota and now else (),
+                    quota=quota(outputs_after(preview, now)) if quota and now else (),
                 ),
             )
         )

@@ -15,6 +15,7 @@ from review.quota import (
     fetch_sagemaker,
     sagemaker_findings,
 )
+from tests.review.conftest import CLUSTER, OUTPUTS, cluster_inputs
 
 SIZES = [
     VmSize(name="Standard_DS3_v2", family="standardDSv2Family", vcpus=4),
@@ -116,3 +117,13 @@ def test_service_quotas_are_read_page_by_page():
         assert fetch_sagemaker(client) == [
             Usage(name="ml.m5.large for training job usage", used=0, limit=3.0)
         ]
+
+
+def test_a_review_asks_for_the_quota_of_what_is_planned(digest):
+    from review.report import review_previews
+
+    asked = []
+    digest.step("same", "pulumi:pulumi:Stack", "s", {}, {}, old_outputs=OUTPUTS.as_exports())
+    digest.step("update", CLUSTER, "cpu", cluster_inputs(most=4), cluster_inputs(most=9))
+    review_previews([digest.preview()], quota=lambda outputs: asked.append(outputs) or [])
+    assert asked[0].azure_compute_clusters["cpu"]["max_instances"] == 9
