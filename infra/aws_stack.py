@@ -38,10 +38,6 @@ class _AwsStack:
         self.common = common
         self.scope = common.scope(account=settings.account_id, region=settings.region)
         self.opts = pulumi.ResourceOptions(providers=[provider])
-        # Production's stores are unprotected by hand before they can be deleted.
-        self.store_opts = pulumi.ResourceOptions(
-            providers=[provider], protect=True if common.is_production else None
-        )
         self.bucket_name = naming.bucket_name(self.scope, "artifacts")
         # From their names, not from the roles: so the policies are whole at preview.
         self.role_arns = [
@@ -64,9 +60,10 @@ class _AwsStack:
                 bucket_name=self.bucket_name,
                 region=settings.region,
                 kms_key_arn=key_arn,
+                protect=self.common.is_production,
                 **settings.bucket.model_dump(),
             ),
-            self.store_opts,
+            self.opts,
         )
         repositories = self._repositories(key_arn)
         roles = self._roles(key_arn)
@@ -118,9 +115,10 @@ class _AwsStack:
                 alias_name=naming.kms_alias_name(self.scope, "training"),
                 account_id=self.settings.account_id,
                 region=self.settings.region,
+                protect=self.common.is_production,
                 **self.settings.encryption_key.model_dump(),
             ),
-            self.store_opts,
+            self.opts,
         )
         return key.key_arn
 
@@ -135,8 +133,9 @@ class _AwsStack:
                     expire_untagged_after_days=repository.expire_untagged_after_days,
                     kms_key_arn=key_arn if repository.use_encryption_key else None,
                     force_delete=repository.force_delete,
+                    protect=self.common.is_production,
                 ),
-                self.store_opts,
+                self.opts,
             )
             for repository, name in zip(
                 self.settings.repositories, self.repository_names, strict=True

@@ -26,6 +26,8 @@ class ArtifactBucketArgs:
     archive_after_days: int | None = None
     # Delete every object with the bucket.
     force_destroy: bool = False
+    # Pulumi refuses to delete the bucket until it is unprotected by hand.
+    protect: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -59,7 +61,8 @@ class ArtifactBucket(pulumi.ComponentResource):
             f"{name}-bucket",
             bucket=args.bucket_name,
             force_destroy=args.force_destroy,
-            opts=child,
+            # The bucket alone: what is set on it may be replaced.
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         self.bucket_name = bucket.bucket
         self.bucket_arn = bucket.arn

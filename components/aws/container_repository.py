@@ -22,6 +22,8 @@ class ContainerRepositoryArgs:
     kms_key_arn: pulumi.Input[str] | None = None
     # Delete the images with the repository.
     force_delete: bool = False
+    # Pulumi refuses to delete the repository until it is unprotected by hand.
+    protect: bool = False
 
     def __post_init__(self) -> None:
         for name in ("keep_images", "expire_untagged_after_days"):
@@ -57,7 +59,8 @@ class ContainerRepository(pulumi.ComponentResource):
                 )
             ],
             force_delete=args.force_delete,
-            opts=child,
+            # The repository alone: an edited lifecycle policy is a replacement.
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         aws.ecr.LifecyclePolicy(
             f"{name}-lifecycle",

@@ -21,6 +21,8 @@ class EncryptionKeyArgs:
     region: str
     rotation_period_days: int = 365
     deletion_window_days: int = 30
+    # Pulumi refuses to delete the key until it is unprotected by hand.
+    protect: bool = False
 
     def __post_init__(self) -> None:
         if not self.alias_name.startswith("alias/"):
@@ -57,7 +59,8 @@ class EncryptionKey(pulumi.ComponentResource):
             rotation_period_in_days=args.rotation_period_days,
             deletion_window_in_days=args.deletion_window_days,
             policy=json.dumps(key_policy(args.account_id, args.region)),
-            opts=child,
+            # The key alone: its alias may move.
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         alias = aws.kms.Alias(
             f"{name}-alias", name=args.alias_name, target_key_id=key.key_id, opts=child
