@@ -93,7 +93,14 @@ class Front:
             yield
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "services": SERVICES})
+        """Answer the supervisor, and tell what ministack lost when it was last killed."""
+        assert self._session  # noqa: S101 - set before the first request
+        try:
+            async with self._session.get(f"{self._backends['ministack']}/_lab/health") as answer:
+                lost = (await answer.json())["lost"]
+        except aiohttp.ClientError:
+            lost = []  # it is starting; the supervisor asks it as well
+        return web.json_response({"status": "ok", "services": SERVICES, "lost": lost})
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         caller = caller_of(request.headers, request.query)

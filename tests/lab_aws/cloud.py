@@ -106,7 +106,9 @@ def trust(principal: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def start_cloud(home: Path, names: tuple[str, ...] = ("ministack", "ec2", "aws-front")) -> Cloud:
+def start_cloud(
+    home: Path, names: tuple[str, ...] = ("ministack", "ec2", "sagemaker", "aws-front")
+) -> Cloud:
     described: Callable[..., list[Part]] = parts
     cloud = Cloud(home, {part.name: part for part in described(home, free_port)}, {})
     for name in names:

@@ -8,7 +8,7 @@ from tests.lab_aws.cloud import Cloud, start_cloud, trust
 
 
 def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
-    cloud = start_cloud(tmp_path)
+    cloud = start_cloud(tmp_path, ("ministack", "ec2", "aws-front"))
     try:
         _fill(cloud)
         key = cloud.client("kms").create_key()["KeyMetadata"]["KeyId"]

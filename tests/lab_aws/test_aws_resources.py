@@ -462,6 +462,61 @@ def test_security_group(driver: Driver, cloud: Cloud, vpc: str) -> None:
     assert found["IpPermissionsEgress"] == [], "no egress input is no egress"
 
 
+def test_studio(driver: Driver, cloud: Cloud, vpc: str, subnet: str, role: str) -> None:
+    role_arn = cloud.client("iam").get_role(RoleName=role)["Role"]["Arn"]
+
+    def domain(minutes: int) -> Inputs:
+        idle = {"lifecycleManagement": "ENABLED", "idleTimeoutInMinutes": minutes}
+        lab_settings = {"appLifecycleManagement": {"idleSettings": idle}}
+        return {
+            "domainName": "studio",
+            "authMode": "IAM",
+            "vpcId": vpc,
+            "subnetIds": [subnet],
+            "defaultUserSettings": {
+                "executionRole": role_arn,
+                "jupyterLabAppSettings": lab_settings,
+            },
+            "retentionPolicy": {"homeEfsFileSystem": "Delete"},
+        }
+
+    live(driver, "aws:sagemaker/domain:Domain", domain(60), domain(120), {"defaultUserSettings"})
+    id_, outputs, _ = driver.made("aws:sagemaker/domain:Domain", domain(60), name="host")
+    profile = {"domainId": id_, "userProfileName": "ann"}
+    live(driver, "aws:sagemaker/userProfile:UserProfile", {**profile, **TAGGED},
+         {**profile, "userSettings": {"executionRole": role_arn}},
+         {"userSettings", "tags", "tagsAll"})  # fmt: skip
+    driver.delete("aws:sagemaker/domain:Domain", id_, outputs)
+
+
+def test_notebook_instance(driver: Driver, cloud: Cloud, role: str) -> None:
+    fixed = {"roleArn": cloud.client("iam").get_role(RoleName=role)["Role"]["Arn"]}
+    live(
+        driver,
+        "aws:sagemaker/notebookInstance:NotebookInstance",
+        {**fixed, "instanceType": "ml.t3.medium"},
+        {**fixed, "instanceType": "ml.t3.large", "volumeSize": 10},
+        {"instanceType", "volumeSize"},
+    )
+
+
+def test_studio_lifecycle_config(driver: Driver) -> None:
+    live(
+        driver,
+        "aws:sagemaker/studioLifecycleConfig:StudioLifecycleConfig",
+        {
+            "studioLifecycleConfigName": "hello",
+            "studioLifecycleConfigAppType": "JupyterLab",
+            "studioLifecycleConfigContent": "ZWNobyBoZWxsbw==",
+        },
+    )
+
+
+def test_an_import_of_what_is_not_there_fails(driver: Driver) -> None:
+    with pytest.raises(Exception, match="resource 'nothing' does not exist"):
+        driver.read("aws:iam/role:Role", "nothing")
+
+
 def test_drift_is_read_and_then_a_difference(driver: Driver, cloud: Cloud) -> None:
     type_ = "aws:iam/role:Role"
     id_, outputs, checked = driver.made(

@@ -178,6 +178,9 @@ class AwsProvider(protocol.Provider):
         state, inputs = _plain_map(request.properties), _plain_map(request.inputs)
         with _explained("read", request.urn):
             outputs = await asyncio.to_thread(self._read, kind, request.resource_id, state)
+        if outputs is None and not state:
+            # The SDK's server sends a property map always, which an import takes for a resource.
+            raise AwsProviderError(f"resource {request.resource_id!r} does not exist")
         if outputs is None:
             return protocol.ReadResponse(resource_id="")
         # of an import, what the cloud does not tell is taken to be as the provider fills it in
