@@ -36,9 +36,9 @@ DEFAULT_PARALLEL = 16
 class Operation:
     """One operation on a stack.
 
-    ``preview_only`` makes a refresh or destroy say what it would do. ``providers`` gives a factory of provider objects by
-    package. ``program`` is run in place of the folder's ``__main__.py``. ``find_state`` gives the state file of another
-    stack, for stack references. A ``passphrase`` of None is looked up as lab.engine.secrets.find_passphrase does.
+    ``preview_only`` makes a refresh or destroy say what it would do. ``providers`` gives a factory of provider objects
+    by package. ``program`` is run in place of the folder's ``__main__.py``. ``find_state`` gives the state file of
+    another stack, for stack references. A ``passphrase`` of None is looked up as secrets.find_passphrase does.
     """
 
     kind: Kind
@@ -286,7 +286,11 @@ def _handle_interrupt(
         threading.Thread(target=context.cancel, daemon=True).start()
 
     signal.signal(signal.SIGINT, on_interrupt)
-    return lambda: signal.signal(signal.SIGINT, previous) and None
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, previous)
+
+    return restore
 
 
 class _EventLog:
@@ -338,7 +342,7 @@ def _stack_outputs(snapshot: Snapshot) -> PropertyMap:
     return {}
 
 
-# --- the state, outside a run ------------------------------------------------------------------------------------------
+# --- the state, outside a run ---
 
 
 def plain_outputs(outputs: PropertyMap, *, show_secrets: bool = False) -> dict[str, Any]:

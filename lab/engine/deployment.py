@@ -331,9 +331,7 @@ class Actions:
                         "resOutputsEvent", step, op=op, internal=internal, planning=dry_run
                     )
             if status == STATUS_PARTIAL_FAILURE and step.op == "update":
-                assert step.new is not None
-                assert step.old is not None
-                step.new.inputs = dict(step.old.inputs or {})
+                step.after.inputs = dict(step.before.inputs or {})
             self._end(operation, step, error is None or status == STATUS_PARTIAL_FAILURE)
 
     def outputs(self, step: Step) -> None:
@@ -343,8 +341,7 @@ class Actions:
                 "resOutputsEvent", step, internal=_is_internal(step), planning=self._options.dry_run
             )
             if self._journal is not None:
-                assert step.new is not None
-                self._journal.outputs(step.new)
+                self._journal.outputs(step.after)
 
     def _begin(self, step: Step) -> int:
         if self._journal is None or step.op == "replace":
@@ -386,10 +383,9 @@ class Actions:
         elif isinstance(step, ImportStep):
             journal.end(operation, kind=kind, state=new, delete=step.original)
         elif isinstance(step, DeleteStep):
-            assert old is not None
             if not ok:
                 journal.end(operation, kind=kind)
-            elif old.pending_replacement:
+            elif step.before.pending_replacement:
                 journal.end(operation, kind=kind, pending=old)
             else:
                 journal.end(operation, kind=kind, remove=old)

@@ -116,7 +116,7 @@ def choose(
     return PlainDisplay(f"{title} ({stack}):", stream, is_preview=is_preview, diff=diff)
 
 
-# --- what changes ------------------------------------------------------------------------------------
+# --- what changes
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _flatten(path: list[str | int], diff: ValueDiff) -> Iterator[PropertyChange]
         yield from _flatten([*path, key], below)
 
 
-# --- the rows of the tree -----------------------------------------------------------------------------
+# --- the rows of the tree
 
 
 @dataclass
@@ -312,7 +312,7 @@ class Tree:
         yield from below("", "")
 
 
-# --- the displays -------------------------------------------------------------------------------------
+# --- the displays
 
 
 class PlainDisplay:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import grpc
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2
 from pulumi.runtime.proto import (
     alias_pb2,
     callback_pb2,
@@ -46,6 +46,7 @@ from lab.engine.values import (
     contains_unknowns,
     from_wire,
     make_secret,
+    pb,
     to_wire,
 )
 
@@ -117,6 +118,11 @@ class MonitorError(grpc.RpcError):
         return self._details
 
 
+def _empty() -> Any:
+    module: Any = empty_pb2
+    return module.Empty()
+
+
 def _unavailable() -> MonitorError:
     return MonitorError("resource monitor shut down", grpc.StatusCode.UNAVAILABLE)
 
@@ -151,7 +157,7 @@ class EngineService:
                 request.urn,
                 ephemeral=request.ephemeral,
             )
-        return empty_pb2.Empty()
+        return _empty()
 
     def GetRootResource(self, request: Any) -> Any:
         return engine_pb2.GetRootResourceResponse(urn=self._root)
@@ -184,7 +190,8 @@ class Callbacks:
         try:
             return stub.Invoke(message).response
         except grpc.RpcError as error:
-            raise ProviderError(str(error.details())) from None
+            details = error.details() if isinstance(error, grpc.Call) else error
+            raise ProviderError(str(details)) from None
 
     def close(self) -> None:
         for channel, _ in self._stubs.values():
@@ -361,25 +368,25 @@ class Monitor:
     def SignalAndWaitForShutdown(self, request: Any) -> Any:
         self._post(("finished", None))
         self._shutdown.wait()
-        return empty_pb2.Empty()
+        return _empty()
 
     def RegisterStackTransform(self, request: Any) -> Any:
         with self._lock:
             self._stack_transforms.append(request)
-        return empty_pb2.Empty()
+        return _empty()
 
     def RegisterStackInvokeTransform(self, request: Any) -> Any:
         with self._lock:
             self._stack_invoke_transforms.append(request)
-        return empty_pb2.Empty()
+        return _empty()
 
     def RegisterResourceHook(self, request: Any) -> Any:
         self._deployment.hooks.register(request)
-        return empty_pb2.Empty()
+        return _empty()
 
     def RegisterErrorHook(self, request: Any) -> Any:
         self._deployment.hooks.register_error(request)
-        return empty_pb2.Empty()
+        return _empty()
 
     def Invoke(self, request: Any) -> Any:
         args = _unmarshal(request.args)
@@ -414,7 +421,7 @@ class Monitor:
         except ProviderError as error:
             raise MonitorError(f"invocation of {request.tok} returned an error: {error}") from None
         keep = request.acceptResources or request.tok == "pulumi:pulumi:getResource"
-        body = {
+        body: dict[str, Any] = {
             "return": to_wire(result, keep_resources=keep),
             "failures": [
                 provider_pb2.CheckFailure(property=item.property, reason=item.reason)
@@ -504,7 +511,7 @@ class Monitor:
     def RegisterResourceOutputs(self, request: Any) -> Any:
         outputs = _unmarshal(request.outputs, str(self._root))
         self._send(OutputsEvent(request.urn, outputs))
-        return empty_pb2.Empty()
+        return _empty()
 
     def RegisterResource(self, request: Any) -> Any:
         if request.remote:
@@ -635,8 +642,8 @@ class Monitor:
             providers=dict(request.providers),
             hide_diff=request.hideDiffs,
             replace_with=request.replace_with,
-            **{"import": request.importId},
         )
+        setattr(options, "import", request.importId)
         if request.HasField("protect"):
             options.protect = request.protect
         if request.HasField("retainOnDelete"):
@@ -674,7 +681,7 @@ class Monitor:
         options: Any,
         transforms: list[Any],
         by_property: Mapping[str, list[str]],
-    ) -> tuple[Any, struct_pb2.Struct | None]:
+    ) -> tuple[Any, Any]:
         """Run the transforms, the resource's own first, then its parents', then the stack's."""
         callbacks = list(transforms)
         with self._lock:
@@ -685,7 +692,7 @@ class Monitor:
             callbacks += self._stack_transforms
         if not callbacks:
             return options, None
-        struct = struct_pb2.Struct()
+        struct = pb.Struct()
         struct.CopyFrom(request.object)
         if transforms:
             for key in list(struct.fields):
@@ -711,7 +718,7 @@ class Monitor:
         self,
         request: Any,
         options: Any,
-        struct: struct_pb2.Struct,
+        struct: Any,
         by_property: dict[str, list[str]],
     ) -> tuple[PropertyMap, list[str], dict[str, list[str]]]:
         found: dict[str, set[str]] = {}
@@ -743,7 +750,7 @@ class Monitor:
     def _trigger(self, options: Any) -> Any:
         if not options.HasField("replacement_trigger"):
             return None
-        struct = struct_pb2.Struct(fields={"trigger": options.replacement_trigger})
+        struct = pb.Struct(fields={"trigger": options.replacement_trigger})
         return _unmarshal(struct).get("trigger")
 
     def _settle(self, state: ResourceState, custom: bool) -> None:
@@ -753,7 +760,8 @@ class Monitor:
 
     def _register_and_wait(self, event: RegisterEvent | ReadEvent) -> Registered:
         self._send(event)
-        assert event.answer is not None
+        if event.answer is None:
+            raise _unavailable()
         return event.answer
 
     def _send(self, event: Pending) -> None:
@@ -919,27 +927,25 @@ def _timeouts(options: Any) -> dict[str, float]:
         text = getattr(options.custom_timeouts, name, "")
         if text:
             found[name] = parse_duration(text)
-    return {key: int(value) if value.is_integer() else value for key, value in found.items()}
+    return {key: int(value) if value == int(value) else value for key, value in found.items()}
 
 
 def _unmarshal(
-    struct: struct_pb2.Struct,
+    struct: Any,
     directory: str | None = None,
     dependencies: dict[str, set[str]] | None = None,
 ) -> PropertyMap:
     return from_wire(struct, working_directory=directory, dependencies=dependencies)
 
 
-def _upgrade(value: struct_pb2.Value, dependencies: Iterable[str]) -> None:
+def _upgrade(value: Any, dependencies: Iterable[str]) -> None:
     """Make a value an output value that names what it depends on."""
     dependencies = sorted(dependencies)
     if not dependencies:
         return
     fields = value.struct_value.fields if value.WhichOneof("kind") == "struct_value" else {}
     signature = fields[SIGNATURE_KEY].string_value if SIGNATURE_KEY in fields else ""
-    output: dict[str, struct_pb2.Value] = {
-        SIGNATURE_KEY: struct_pb2.Value(string_value=OUTPUT_SIGNATURE)
-    }
+    output: dict[str, Any] = {SIGNATURE_KEY: pb.Value(string_value=OUTPUT_SIGNATURE)}
     if signature == OUTPUT_SIGNATURE:
         known = {item.string_value for item in fields["dependencies"].list_value.values}
         dependencies = sorted({*dependencies, *known})
@@ -947,11 +953,11 @@ def _upgrade(value: struct_pb2.Value, dependencies: Iterable[str]) -> None:
             if key in fields:
                 output[key] = fields[key]
     elif signature == SECRET_SIGNATURE:
-        output |= {"value": fields["value"], "secret": struct_pb2.Value(bool_value=True)}
+        output |= {"value": fields["value"], "secret": pb.Value(bool_value=True)}
     elif value.WhichOneof("kind") != "string_value" or value.string_value not in UNKNOWN_SENTINELS:
-        inner = struct_pb2.Value()
+        inner = pb.Value()
         inner.CopyFrom(value)
         output["value"] = inner
-    items = [struct_pb2.Value(string_value=urn) for urn in dependencies]
-    output["dependencies"] = struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
-    value.CopyFrom(struct_pb2.Value(struct_value=struct_pb2.Struct(fields=output)))
+    items = [pb.Value(string_value=urn) for urn in dependencies]
+    output["dependencies"] = pb.Value(list_value=pb.ListValue(values=items))
+    value.CopyFrom(pb.Value(struct_value=pb.Struct(fields=output)))

@@ -1,7 +1,7 @@
 """Providers: how the engine calls a provider object, and the registry of configured ones.
 
-A provider object is driven through the SDK's own provider server, in this process, so that it sees what it would see as a
-plugin of the real engine. Each one has an event loop of its own, as a plugin process has.
+A provider object is driven through the SDK's own provider server, in this process, so that it sees what it would see
+as a plugin of the real engine. Each one has an event loop of its own, as a plugin process has.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
-
-from google.protobuf import struct_pb2
 
 from lab.engine import urn as urns
 from lab.engine.values import (
@@ -189,10 +187,8 @@ class Provider:
 
     def cancel(self) -> None:
         """Tell the provider that the user wants to stop."""
-        from google.protobuf import empty_pb2
-
         try:
-            self._call("Cancel", empty_pb2.Empty())
+            self._call("Cancel", None)
         except ProviderError:
             return  # it cannot be told; its calls simply end
 
@@ -213,7 +209,7 @@ class Provider:
             raise self._configure_error
         return self._is_known
 
-    def _wire(self, values: PropertyMap, keep_unknowns: bool) -> struct_pb2.Struct:
+    def _wire(self, values: PropertyMap, keep_unknowns: bool) -> Any:
         return to_wire(
             values,
             keep_unknowns=keep_unknowns,
@@ -503,7 +499,7 @@ class Provider:
         return self._call("Construct", request)
 
 
-def _receive(struct: struct_pb2.Struct, allow_unknowns: bool) -> PropertyMap:
+def _receive(struct: Any, allow_unknowns: bool) -> PropertyMap:
     try:
         return from_wire(struct, keep_unknowns=allow_unknowns, reject_unknowns=not allow_unknowns)
     except ValueFormatError as error:
@@ -547,7 +543,7 @@ def _as_provider_error(error: Exception) -> ProviderError:
     return ProviderError(text)
 
 
-# --- the built-in provider -------------------------------------------------------------------------------------------
+# --- the built-in provider
 
 STACK_REFERENCE = "pulumi:pulumi:StackReference"
 STASH = "pulumi:index:Stash"
@@ -688,7 +684,7 @@ class BuiltinProvider:
 AnyProvider = Provider | BuiltinProvider
 
 
-# --- the registry ----------------------------------------------------------------------------------------------------
+# --- the registry
 
 
 def filter_config(inputs: Mapping[str, Any]) -> PropertyMap:

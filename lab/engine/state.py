@@ -1,8 +1,8 @@
 """The stack's state: resources, the checkpoint file, its journal and its lock.
 
-The file is a Pulumi deployment, version 3, as ``pulumi stack export`` gives it. Each step is appended to a journal beside
-it, a pending operation before the provider is called, and folded into the file at the end. Hence a kill loses nothing and
-the cost is linear in the steps.
+The file is a Pulumi deployment, version 3, as ``pulumi stack export`` gives it. Each step is appended to a journal
+beside it, a pending operation before the provider is called, and folded into the file at the end. Hence a kill loses
+nothing and the cost is linear in the steps.
 """
 
 from __future__ import annotations
@@ -334,7 +334,7 @@ def _features(deployment: dict[str, Any]) -> list[str]:
     return sorted(found)
 
 
-# --- the journal -----------------------------------------------------------------------------------------------------
+# --- the journal
 
 
 def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
@@ -530,7 +530,8 @@ class Journal:
     """Appends what happens to the journal file; ``close`` folds it into the state file."""
 
     def __init__(self, file: StateFile, snapshot: Snapshot) -> None:
-        assert file.secrets is not None
+        if file.secrets is None:
+            raise StateError("the state must be loaded before it is written")
         self._file = file
         self._secrets = file.secrets
         self._replayer = Replayer(snapshot.deployment)

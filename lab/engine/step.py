@@ -11,7 +11,6 @@ from lab.engine import urn as urns
 from lab.engine.providers import (
     Changes,
     DiffResult,
-    DiffUnavailableError,
     InitError,
     PropertyDiff,
     ProviderError,
@@ -21,7 +20,6 @@ from lab.engine.values import (
     UNKNOWN_STRING,
     PropertyMap,
     ValueDiff,
-    contains_secrets,
     deep_copy,
     diff_maps,
     format_path,
@@ -193,9 +191,21 @@ class Step:
     @property
     def state(self) -> ResourceState:
         """The latest state that is known: the new one, else the old one."""
-        result = self.new or self.old
-        assert result is not None
-        return result
+        return self.new or self.before
+
+    @property
+    def before(self) -> ResourceState:
+        """The old state, of a step that has one."""
+        if self.old is None:
+            raise RuntimeError(f"a {self.op} step without an old state")
+        return self.old
+
+    @property
+    def after(self) -> ResourceState:
+        """The new state, of a step that has one."""
+        if self.new is None:
+            raise RuntimeError(f"a {self.op} step without a new state")
+        return self.new
 
     @property
     def urn(self) -> str:
@@ -290,19 +300,16 @@ class SameStep(Step):
         return cls(deployment, event, new.copy(), new, skipped_create=True)
 
     def apply(self) -> Applied:
-        assert self.old is not None
-        assert self.new is not None
-        self.new.id = self.old.id
-        self.new.outputs = self.old.outputs
+        old, new = self.before, self.after
+        new.id = old.id
+        new.outputs = old.outputs
         if (
-            urns.is_provider_type(self.new.type)
+            urns.is_provider_type(new.type)
             and not self.is_skipped_create
             and not self.is_untargeted
         ):
             try:
-                self.deployment.registry.same(
-                    self.urn, self.new.id, self.old.inputs or {}, from_check=True
-                )
+                self.deployment.registry.same(self.urn, new.id, old.inputs or {}, from_check=True)
             except ProviderError as error:
                 message = f"bad provider state for resource {self.urn}: {error}"
                 return STATUS_OK, None, StepError(message)
@@ -344,8 +351,7 @@ class CreateStep(Step):
         self.logical = replaced is None
 
     def apply(self) -> Applied:
-        new = self.new
-        assert new is not None
+        new = self.after
         hooks = self.deployment.hooks
         try:
             hooks.run("BeforeCreate", self)
@@ -409,8 +415,7 @@ class DeleteStep(Step):
             self.op = "discard-replaced" if replacing else "discard"
 
     def apply(self) -> Applied:
-        old = self.old
-        assert old is not None
+        old = self.before
         hooks = self.deployment.hooks
         try:
             hooks.run("BeforeDelete", self)
@@ -477,9 +482,7 @@ class UpdateStep(Step):
         self._ignore_changes = ignore_changes
 
     def apply(self) -> Applied:
-        old, new = self.old, self.new
-        assert old is not None
-        assert new is not None
+        old, new = self.before, self.after
         new.id, new.created, new.modified = old.id, old.created, old.modified
         hooks = self.deployment.hooks
         try:
@@ -563,8 +566,7 @@ class ReadStep(Step):
         self.logical = not replacing
 
     def apply(self) -> Applied:
-        old, new = self.old, self.new
-        assert new is not None
+        old, new = self.old, self.after
         failure = None
         if new.id == UNKNOWN_STRING:
             new.outputs = {}
@@ -617,8 +619,7 @@ class RefreshStep(Step):
 
     @property
     def state(self) -> ResourceState:
-        assert self.old is not None
-        return self.old
+        return self.before
 
     @property
     def diffs(self) -> list[str]:
@@ -633,18 +634,17 @@ class RefreshStep(Step):
         """What the refresh came to: same, update or delete."""
         if self._is_deleted:
             return "delete"
-        assert self.old is not None
-        if self.new is self.old or self.new is None:
+        old = self.before
+        if self.new is old or self.new is None:
             return "same"
-        if self.old.external:
-            same = diff_maps(self.old.outputs or {}, self.new.outputs or {}) is None
+        if old.external:
+            same = diff_maps(old.outputs or {}, self.new.outputs or {}) is None
         else:
             same = self._diff.changes is Changes.NONE
         return "same" if same else "update"
 
     def apply(self) -> Applied:
-        old = self.old
-        assert old is not None
+        old = self.before
         if not old.custom or urns.is_provider_type(old.type) or old.pending_replacement:
             return STATUS_OK, None, None
         try:
@@ -743,14 +743,13 @@ class ImportStep(Step):
         return status, complete, None
 
     def _import(self) -> tuple[int, Exception | None]:
-        new = self.new
-        assert new is not None
+        new = self.after
         if self._planned and new.urn in self.deployment.olds:
             return STATUS_OK, StepError(f"resource '{new.urn}' already exists")
         status = STATUS_OK
         inputs: PropertyMap = {}
         outputs: PropertyMap = {}
-        provider = None
+        provider: Any = None
         if new.custom:
             try:
                 provider = self._find_provider()
@@ -839,7 +838,7 @@ class ImportStep(Step):
         self._answer(self._event, "skipped")
 
 
-# --- what steps and their generator share -----------------------------------------------------------------------------
+# --- what steps and their generator share
 
 
 def process_ignore_changes(

@@ -25,9 +25,8 @@ from lab.engine.step import (
     ImportStep,
     ReadEvent,
     ReadStep,
-    RefreshStep,
-    RegisterEvent,
     Registered,
+    RegisterEvent,
     RemovePendingReplaceStep,
     ReplaceStep,
     SameStep,
@@ -43,8 +42,8 @@ from lab.engine.values import (
     PropertyMap,
     contains_unknowns,
     deep_equals,
-    mask_secrets,
     maps_equal,
+    mask_secrets,
     parse_path,
     path_contains,
     unwrap_secrets,
@@ -350,19 +349,18 @@ class StepGenerator:
             )
 
         self._imports.add(urn)
-        is_replace = old is not None and not recreating
+        original = None if recreating else old
         step = ImportStep(
             self._deployment,
             event,
             new,
-            original=old if is_replace else None,
+            original=original,
             ignore_changes=goal.ignore_changes,
             random_seed=random_seed,
             when_done=when_done,
         )
-        if is_replace:
-            assert old is not None
-            return [step, ReplaceStep(self._deployment, old, new)]
+        if original is not None:
+            return [step, ReplaceStep(self._deployment, original, new)]
         return [step]
 
     def _after_import(self, found: ContinueImport, is_invalid: bool = False) -> list[Step]:
@@ -405,11 +403,9 @@ class StepGenerator:
             self._queue_untargeted_dependencies(new)
         if is_invalid:
             raise BailError(f"resource {urn} is invalid")
-        if found.recreating:
-            assert old is not None
+        if found.recreating and old is not None:
             return self._recreate(found.event, urn, old, new)
-        if was_external:
-            assert old is not None
+        if old is not None and old.external:
             self._creates.add(urn)
             return [
                 CreateStep(self._deployment, found.event, new, replaced=old, pending_delete=True),
@@ -991,6 +987,3 @@ def _apply_replace_on_changes(
         detailed,
         diff.delete_before_replace,
     )
-
-
-__all__ = ["BailError", "ContinueImport", "RefreshStep", "StepGenerator"]

@@ -1,6 +1,6 @@
 """Property values: their Python form, their two serialised forms (wire and state), comparison, difference and paths.
 
-A property map is a dict. None, bool, int, float, str, list and dict stand for themselves; the rest are the classes here.
+A property map is a dict. None, bool, int, float, str, list and dict stand for themselves; the rest are classes here.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ UNKNOWN_SENTINELS = frozenset(
 
 PropertyMap = dict[str, Any]
 _SKIP = object()
+# The generated module's classes are made when it is imported, which no type checker sees.
+pb: Any = struct_pb2
 
 
 class ValueFormatError(ValueError):
@@ -194,7 +196,7 @@ def annotate_secrets(outputs: PropertyMap | None, inputs: PropertyMap | None) ->
             outputs[key] = make_secret(output)
 
 
-# --- equality and difference ---------------------------------------------------------------------------------------
+# --- equality and difference
 
 
 def deep_equals(old: Any, new: Any) -> bool:
@@ -315,7 +317,7 @@ def diff_values(old: Any, new: Any) -> ValueDiff | None:
     return None if deep_equals(old, new) else ValueDiff(old, new)
 
 
-# --- property paths --------------------------------------------------------------------------------------------------
+# --- property paths
 
 PropertyPath = list[str | int]
 
@@ -482,7 +484,7 @@ def _reset_all(
     return False
 
 
-# --- the wire --------------------------------------------------------------------------------------------------------
+# --- the wire
 
 
 def to_wire(
@@ -491,25 +493,25 @@ def to_wire(
     keep_unknowns: bool = True,
     keep_secrets: bool = True,
     keep_resources: bool = True,
-) -> struct_pb2.Struct:
+) -> Any:
     """Marshal a property map as the engine's wire protocol does."""
 
     def convert(value: Any) -> Any:
         if value is None:
-            return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+            return pb.Value(null_value=pb.NULL_VALUE)
         if isinstance(value, bool):
-            return struct_pb2.Value(bool_value=value)
+            return pb.Value(bool_value=value)
         if isinstance(value, (int, float)):
-            return struct_pb2.Value(number_value=value)
+            return pb.Value(number_value=value)
         if isinstance(value, str):
-            return struct_pb2.Value(string_value=value)
+            return pb.Value(string_value=value)
         if isinstance(value, list):
             items = [item for item in map(convert, value) if item is not _SKIP]
-            return struct_pb2.Value(list_value=struct_pb2.ListValue(values=items))
+            return pb.Value(list_value=pb.ListValue(values=items))
         if isinstance(value, dict):
-            return struct_pb2.Value(struct_value=convert_map(value))
+            return pb.Value(struct_value=convert_map(value))
         if isinstance(value, Computed):
-            return struct_pb2.Value(string_value=UNKNOWN_STRING) if keep_unknowns else _SKIP
+            return pb.Value(string_value=UNKNOWN_STRING) if keep_unknowns else _SKIP
         if isinstance(value, Secret):
             if not keep_secrets:
                 return convert(value.element)
@@ -534,19 +536,19 @@ def to_wire(
             return convert(fields)
         raise ValueFormatError(f"a value of type {type(value).__name__} cannot be sent")
 
-    def convert_map(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    def convert_map(values: Mapping[str, Any]) -> Any:
         fields = {}
         for key in sorted(values):
             item = convert(values[key])
             if item is not _SKIP:
                 fields[key] = item
-        return struct_pb2.Struct(fields=fields)
+        return pb.Struct(fields=fields)
 
     return convert_map(value)
 
 
 def from_wire(
-    struct: struct_pb2.Struct,
+    struct: Any,
     *,
     keep_unknowns: bool = True,
     reject_unknowns: bool = False,
@@ -566,7 +568,7 @@ def from_wire(
             raise ValueFormatError(f'unexpected unknown property value for "{current}"')
         return UNKNOWN if keep_unknowns else _SKIP
 
-    def convert(value: struct_pb2.Value) -> Any:
+    def convert(value: Any) -> Any:
         kind = value.WhichOneof("kind")
         if kind == "string_value":
             text = value.string_value
@@ -584,7 +586,7 @@ def from_wire(
             return special(convert_map(value.struct_value))
         return None
 
-    def convert_map(struct: struct_pb2.Struct) -> PropertyMap:
+    def convert_map(struct: Any) -> PropertyMap:
         result = {}
         for key in sorted(struct.fields):
             item = convert(struct.fields[key])
@@ -626,7 +628,7 @@ def from_wire(
     return result
 
 
-# --- assets ----------------------------------------------------------------------------------------------------------
+# --- assets
 
 
 def asset_to_json(asset: Asset) -> PropertyMap:
@@ -656,7 +658,9 @@ def _special_from_json(signature: Any, fields: PropertyMap, directory: str | Non
             asset.hash = _asset_hash(asset, directory)
         return asset
     if signature == ARCHIVE_SIGNATURE:
-        archive = Archive(**{k: fields.get(k) or "" for k in ("hash", "path", "uri")})
+        archive = Archive(
+            fields.get("hash") or "", fields.get("path") or "", fields.get("uri") or ""
+        )
         archive.assets = fields.get("assets")
         if directory is not None and not archive.hash:
             archive.hash = _archive_hash(archive, directory)
@@ -695,7 +699,7 @@ def _archive_hash(archive: Archive, directory: str) -> str:
     return digest.hexdigest()
 
 
-# --- the state -------------------------------------------------------------------------------------------------------
+# --- the state
 
 
 def to_json(value: Any, encrypt: Callable[[str], str] | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,9 @@ class Lab:
         steps = [
             (event.metadata.op, event.metadata.urn.rsplit("::", 1)[-1])
             for event in events
-            if event.kind == "resourcePreEvent" and event.metadata is not None and not event.internal
+            if event.kind == "resourcePreEvent"
+            and event.metadata is not None
+            and not event.internal
         ]
         return Ran(result, [step for step in steps if step[1] != f"{PROJECT}-{STACK}"], events)
 
@@ -247,8 +249,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    yield Lab(tmp_path)
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ CONTROL = ("fail", "dbr", "unsure", "hide")
 
 
 def plain(value: PropertyValue) -> Any:
-    inner = value.value
+    inner: Any = value.value
     if inner is None or isinstance(inner, (str, bool, float)):
         return inner
     if hasattr(inner, "items"):

@@ -1,7 +1,7 @@
 """A kill -9 at any moment loses nothing: the next run goes on from what was done.
 
-The cloud takes the repeat of a create for the first one, as a PUT does: what the engine owes is to note before each call
-that it is under way, to ask again for what it does not know, and to forget nothing that it was told.
+The cloud takes the repeat of a create for the first one, as a PUT does: what the engine owes is to note before each
+call that it is under way, to ask again for what it does not know, and to forget nothing that it was told.
 """
 
 from __future__ import annotations
