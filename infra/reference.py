@@ -126,8 +126,10 @@ def _type(field: dict[str, Any], defs: dict[str, Any]) -> str:
     if "anyOf" in variant:
         return " or ".join(_type(option, defs) for option in variant["anyOf"])
     kind = str(variant.get("type", "any"))
-    low = variant.get("minimum", variant.get("exclusiveMinimum"))
-    high = variant.get("maximum")
+    low, high = variant.get("minimum"), variant.get("maximum")
+    if "exclusiveMinimum" in variant:
+        above = variant["exclusiveMinimum"]
+        return f"integer, from {above + 1}" if kind == "integer" else f"{kind}, above {above}"
     if low is not None and high is not None:
         return f"{kind}, {low} to {high}"
     return kind if low is None else f"{kind}, from {low}"

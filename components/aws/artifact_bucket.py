@@ -46,7 +46,7 @@ class ArtifactBucket(pulumi.ComponentResource):
 
     No object can be public and none has an ACL; old versions and unfinished uploads expire, and
     objects move to a cheaper class with age. A bucket that holds objects is not deleted unless
-    force_destroy was deployed before.
+    force_destroy was deployed before. Billed by what it holds and by the request; empty, it is free.
     """
 
     bucket_name: pulumi.Output[str]

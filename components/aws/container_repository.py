@@ -34,7 +34,7 @@ class ContainerRepositoryArgs:
 class ContainerRepository(pulumi.ComponentResource):
     """ECR repository whose tags never move, that scans what is pushed and forgets old images.
 
-    SageMaker may pull from it for this account's jobs.
+    SageMaker may pull from it for this account's jobs. Billed by what it holds; empty, it is free.
     """
 
     repository_url: pulumi.Output[str]

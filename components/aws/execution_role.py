@@ -39,7 +39,7 @@ class ExecutionRole(pulumi.ComponentResource):
 
     A job that runs as it may read and write the stack's bucket, pull the stack's images, write
     training logs and metrics, and use the stack's key through S3. Nothing more: no
-    AmazonSageMakerFullAccess, no other bucket unless given, no further role to pass.
+    AmazonSageMakerFullAccess, no other bucket unless given, no further role to pass. It is free.
     """
 
     role_name: pulumi.Output[str]

@@ -40,7 +40,7 @@ class SubmitterPolicy(pulumi.ComponentResource):
 
     A job must run as one of the stack's roles, on the allowed instance types, for no longer than
     the limit, with no warm pool that is billed after it; in the stack's network where it has one.
-    Code and data go to the stack's bucket; logs, metrics, quotas and images may be read.
+    Code and data go to the stack's bucket; logs, metrics, quotas and images may be read. It is free.
     """
 
     policy_arn: pulumi.Output[str]

@@ -38,7 +38,8 @@ class TrainingLogGroup(pulumi.ComponentResource):
     """Log group of every training job of the account and region, whose logs expire.
 
     SageMaker fixes its name. Left to itself it makes the group at the first job and keeps logs for
-    good; this makes it first. Only one stack of an account and region can own it.
+    good; this makes it first. Only one stack of an account and region can own it. Billed by what is
+    written and kept; idle, it is free.
     https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
     """
 

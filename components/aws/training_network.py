@@ -38,7 +38,8 @@ class TrainingNetwork(pulumi.ComponentResource):
 
     Jobs reach S3 through a gateway endpoint, which is free and lets them at this account's buckets
     and those named, not at others. Instances of one job reach each other. Other services are
-    reached through interface endpoints.
+    reached through interface endpoints, the only thing here that is billed while idle: by the hour,
+    each in each zone.
     https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
     """
 
