@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import output_option, target_options
+
 
 class BrokenJobsError(Exception):
     """Some job would break. Exit code 3."""
@@ -21,21 +23,14 @@ class BrokenJobsError(Exception):
     type=click.Path(dir_okay=False, allow_dash=True),
     help="`pulumi preview --json`; `-` reads standard input.",
 )
-@click.option("--stack", metavar="NAME", help="The stack whose outputs hold now.")
-@click.option(
-    "--outputs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same outputs, saved.",
-)
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+@target_options
+@output_option
 def check(
     jobs: tuple[Path, ...],
     preview: str | None,
     stack: str | None,
     outputs: Path | None,
-    output: str,
+    output_format: str,
 ) -> None:
     """Check job files, or folders of them, against the stack as it would be after a preview.
 
@@ -44,22 +39,18 @@ def check(
     \b
     pulumi preview --json | trainstack check examples --preview -
     """
-    from infra.outputs import StackOutputs
+    from cli.target import load_target
     from review.contract import check_jobs, job_files
     from review.preview import load_preview
 
     now = None
-    if outputs is not None:
-        now = StackOutputs.from_file(outputs)
-    elif stack is not None or preview is None:
-        from cli.target import load_target
-
-        now = load_target(stack, None)
+    if outputs is not None or stack is not None or preview is None:
+        now = load_target(stack, outputs)
     findings = check_jobs(jobs, load_preview(preview) if preview else None, now)
     files = len(job_files(jobs))
     if not files:
         raise click.UsageError("there is no job file in " + ", ".join(str(path) for path in jobs))
-    if output == "json":
+    if output_format == "json":
         click.echo(
             json.dumps(
                 {"checked": files, "findings": [item.as_json() for item in findings]}, indent=2

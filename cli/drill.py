@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import output_option, set_option
+
 
 class NotResumedError(Exception):
     """The script would start over. Exit code 3."""
@@ -39,23 +41,15 @@ class NotResumedError(Exception):
     metavar="SECONDS",
     help="The longest that each run may take.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=C",
-    help="Change a value of the job file, such as hyperparameters.epochs=100.",
-)
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+@set_option
+@output_option
 def drill(
     job: Path,
     after: float | None,
     grace: float,
     timeout: float,
     overrides: tuple[str, ...],
-    output: str,
+    output_format: str,
 ) -> None:
     """Run JOB's script on this machine, interrupt it with SIGTERM, start it again over the same checkpoint folder.
 
@@ -70,7 +64,7 @@ def drill(
 
     def show(number: int, line: str) -> None:
         # Data goes to stdout, words to stderr.
-        click.echo(f"run {number} | {line}", err=output == "json")
+        click.echo(f"run {number} | {line}", err=output_format == "json")
 
     for warning in lint(spec):
         click.echo(f"warning: {warning.message}. {warning.fix}", err=True)
@@ -78,7 +72,7 @@ def drill(
         spec, after_seconds=after, grace_seconds=grace, timeout_seconds=timeout, on_line=show
     )
     sys.stdout.flush()
-    if output == "json":
+    if output_format == "json":
         runs = [result.first, *([result.second] if result.second else [])]
         body = {
             "has_resumed": result.has_resumed,

@@ -7,54 +7,33 @@ from pathlib import Path
 
 import click
 
+from cli.options import cloud_option, output_option, set_option, target_options
+
 
 @click.command(short_help="Show what a job costs at worst.")
 @click.argument("job", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--on",
-    "cloud",
-    type=click.Choice(["aws", "azure"]),
-    help="One cloud only. [default: those that the job names]",
-)
-@click.option("--stack", metavar="NAME", help="The stack whose regions, clusters and cap count.")
-@click.option(
-    "--outputs",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same outputs, saved.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="A.B=C",
-    help="Change a value of the job file, such as compute.instances=4.",
-)
-@click.option(
-    "--output", "-o", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+@cloud_option
+@target_options
+@set_option
+@output_option
 def estimate(
     job: Path,
     cloud: str | None,
     stack: str | None,
     outputs: Path | None,
     overrides: tuple[str, ...],
-    output: str,
+    output_format: str,
 ) -> None:
     """Show the worst case of JOB: price x instances x max_runtime, or max_wait of a spot job.
 
     Exit code 3 where it is over the stack's cap. Prices are list prices of the dated catalogue.
     """
-    from infra.outputs import StackOutputs
+    from cli.target import load_target
     from pricing.catalog import usd
     from pricing.estimate import estimate_job
     from training.job import load_job
 
-    if outputs is not None:
-        target = StackOutputs.from_file(outputs)
-    else:
-        from cli.target import load_target
-
-        target = load_target(stack, None)
+    target = load_target(stack, outputs)
     spec = load_job(job, overrides)
     clouds = (
         [cloud] if cloud else [name for name in target.clouds if getattr(spec.compute, name, None)]
@@ -65,7 +44,7 @@ def estimate(
     ]
     cap = target.job_price_cap_usd
     over = [item for item in found if item.is_over(cap)]
-    if output == "json":
+    if output_format == "json":
         body = {
             "job": spec.name,
             "cap_usd": cap,
