@@ -14,7 +14,7 @@ import functools
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from aiohttp import web
 from yarl import URL
 
 from lab.aws import rules
+from lab.aws.encryption import Encryption, object_request
 from lab.aws.identity import Guard, Identity, verify
 from lab.aws.services import REGION, ROOT_CREDENTIALS
 from lab.aws.wire import Caller, Refusal, caller_of, error, form, operation_of, service_of
@@ -48,6 +49,8 @@ CALLER_HEADER = "x-lab-caller-arn"
 # Presigned URLs of the older signature.
 _SIGNED_OTHERWISE = {"AWSAccessKeyId", "X-Amz-Credential"}
 _IDENTITY_SECONDS = 5.0
+
+AnswerCheck = Callable[[Mapping[str, str]], None]
 # Only the front sets it; a client's own is dropped.
 _CALLER_HEADER = "x-lab-caller-arn"
 
@@ -59,7 +62,9 @@ class Front:
         self._backends = {name: require_loopback(url) for name, url in backends.items()}
         self._identities: dict[str, tuple[float, Identity | None]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._services = rules.Services(self._root_client, Guard(lambda: self._root_client("iam")))
+        guard = Guard(lambda: self._root_client("iam"))
+        self._services = rules.Services(self._root_client, guard)
+        self._encryption = Encryption(self._root_client, guard)
 
     @functools.cache  # noqa: B019 - there is one front in a process
     def _root_client(self, service: str) -> Any:
@@ -146,11 +151,32 @@ class Front:
             # Loopback counts as TLS, or every bucket that denies plain http would be shut to jobs.
             # A client that says by the same header that it came by http is denied, as is meant.
             tls = {} if "X-Forwarded-Proto" in request.headers else {"X-Forwarded-Proto": "https"}
-            return await self._pass_on(request, "ministack", tls)
+            check = await self._object_check(request, caller) if service == "s3" else None
+            return await self._pass_on(request, "ministack", tls, check)
         assert identity  # noqa: S101 - _signer has raised otherwise
         if service == "ec2":
             await asyncio.to_thread(self._services.guard.require, identity, f"ec2:{operation}")
         return await self._pass_on(request, service, {CALLER_HEADER: identity.arn})
+
+    async def _object_check(
+        self, request: web.Request, caller: Caller | None
+    ) -> AnswerCheck | None:
+        """Ask the key of an object that is written; return what asks the key of one that is read."""
+        identity = await self._identity(caller.access_key_id) if caller else None
+        wanted = object_request(
+            request.method,
+            request.host,
+            request.path,
+            request.query,
+            request.headers,
+            caller.region if caller else REGION,
+        )
+        if identity is None or wanted is None:
+            return None
+        if wanted.is_write:
+            await asyncio.to_thread(self._encryption.before_write, wanted, identity)
+            return None
+        return functools.partial(self._encryption.before_answer, wanted, identity)
 
     async def _signer(self, request: web.Request, caller: Caller | None, body: bytes) -> Identity:
         """Return who signed; raises Refusal where the signature is not theirs."""
@@ -205,9 +231,16 @@ class Front:
         return identity
 
     async def _pass_on(
-        self, request: web.Request, backend: str, extra: Mapping[str, str] | None = None
+        self,
+        request: web.Request,
+        backend: str,
+        extra: Mapping[str, str] | None = None,
+        check: AnswerCheck | None = None,
     ) -> web.StreamResponse:
-        """Send a request to a backend as it came, and its answer back, both as streams."""
+        """Send a request to a backend as it came, and its answer back, both as streams.
+
+        ``check`` sees the answer's headers before the client does, and may raise Refusal.
+        """
         assert self._session  # noqa: S101 - set before the first request
         headers = [
             (name, value)
@@ -234,6 +267,8 @@ class Front:
                 status=503,
             ) from gone
         async with answer:
+            if check and answer.status < 300:
+                await asyncio.to_thread(check, answer.headers)
             response = web.StreamResponse(status=answer.status, reason=answer.reason)
             for name, value in answer.headers.items():
                 if name.lower() not in _HOP_BY_HOP:

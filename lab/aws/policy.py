@@ -105,11 +105,15 @@ def trusts(
     return "Allow" in effects and "Deny" not in effects
 
 
-def names(statement: Mapping[str, Any], principal: str) -> bool:
-    """Say whether a statement of a resource's policy is about this principal."""
+def names(statement: Mapping[str, Any], principal: str, *, by_account: bool = True) -> bool:
+    """Say whether a statement of a resource's policy is about this principal.
+
+    Without ``by_account``, one that names its account only is not: such a statement leaves the
+    decision to IAM.
+    """
     if "NotPrincipal" in statement:
-        return not _is_among(statement["NotPrincipal"], principal)
-    return _is_among(statement.get("Principal") or {}, principal)
+        return not _is_among(statement["NotPrincipal"], principal, True)
+    return _is_among(statement.get("Principal") or {}, principal, by_account)
 
 
 def policies_of_role(iam: Any, role_arn: str) -> Policies:
@@ -284,14 +288,16 @@ def _matches_resource(
     return among(statement.get("Resource"))
 
 
-def _is_among(principals: Any, principal: str) -> bool:
+def _is_among(principals: Any, principal: str, by_account: bool) -> bool:
     if principals == "*":
         return True
     for kind, values in principals.items():
         for value in _list(values):
             if value == "*" and kind == "AWS":
                 return True
-            if value == principal or (kind == "AWS" and _is_account_of(value, principal)):
+            if value == principal:
+                return True
+            if by_account and kind == "AWS" and _is_account_of(value, principal):
                 return True
             if kind == "AWS" and value == _role_of_session(principal):
                 return True

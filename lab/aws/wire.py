@@ -30,13 +30,12 @@ class Caller:
     service: str
 
 
-@dataclass(frozen=True)
 class Refusal(Exception):
     """An answer that the front gives itself: an AWS error. ``status`` is the HTTP status."""
 
-    code: str
-    message: str
-    status: int = 400
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
 
 
 def caller_of(headers: Mapping[str, str], query: Mapping[str, str]) -> Caller | None:

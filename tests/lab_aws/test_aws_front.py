@@ -185,6 +185,51 @@ def test_a_bucket_that_denies_plain_http_is_open_to_the_lab(cloud: Cloud) -> Non
     cloud.as_role("s3", role).put_object(Bucket="front-tls", Key="k", Body=b"1")
 
 
+def test_an_object_under_a_key_needs_the_key_as_well(cloud: Cloud) -> None:
+    s3, kms = cloud.client("s3"), cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    s3.create_bucket(Bucket="front-kms")
+    default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
+    s3.put_bucket_encryption(
+        Bucket="front-kms", ServerSideEncryptionConfiguration={"Rules": [rule]}
+    )
+    s3.put_object(Bucket="front-kms", Key="k", Body=b"1")
+    objects = {"Action": "s3:*", "Resource": "*"}
+    without = cloud.as_role("s3", cloud.role("front-keyless", objects))
+    for call in (
+        lambda: without.get_object(Bucket="front-kms", Key="k"),
+        lambda: without.put_object(Bucket="front-kms", Key="k", Body=b"2"),
+        lambda: without.create_multipart_upload(Bucket="front-kms", Key="k"),
+    ):
+        code, message = refused(call)
+        assert code == "AccessDenied"
+        assert "kms:" in message
+    use = {"Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key}
+    through = {"Condition": {"StringEquals": {"kms:ViaService": "s3.us-east-1.amazonaws.com"}}}
+    keyed = cloud.as_role("s3", cloud.role("front-keyed", objects, {**use, **through}))
+    keyed.put_object(Bucket="front-kms", Key="k", Body=b"3")
+    assert keyed.get_object(Bucket="front-kms", Key="k")["Body"].read() == b"3"
+    assert [each["Key"] for each in without.list_objects_v2(Bucket="front-kms")["Contents"]] == [
+        "k"
+    ]
+
+
+def test_a_missing_or_disabled_key_encrypts_nothing(cloud: Cloud) -> None:
+    s3, kms = cloud.client("s3"), cloud.client("kms")
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    kms.disable_key(KeyId=key)
+    s3.create_bucket(Bucket="front-no-key")
+
+    def put(key_id: str) -> Callable[[], Any]:
+        return lambda: s3.put_object(
+            Bucket="front-no-key", Key="k", ServerSideEncryption="aws:kms", SSEKMSKeyId=key_id
+        )
+
+    assert refused(put(key))[0] == "KMS.DisabledException"
+    assert refused(put(key[:-4] + "0000"))[0] == "KMS.NotFoundException"
+
+
 def test_the_simulator_knows_context_several_resources_boundaries_and_paths(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     boundary = iam.create_policy(
