@@ -124,7 +124,8 @@ def _text(
         f"  aws: {{instance_type: {json.dumps(instance_type)}}}\n"
         f"  azure: {{{place}}}\n"
         "max_runtime: 1h\n"
-        "# Spare capacity: the script saves its state in the folder SM_CHECKPOINT_DIR and reads it when it starts again.\n"
+        "# Spare capacity: the script saves its state in the folder SM_CHECKPOINT_DIR and reads it when "
+        "it starts again.\n"
         "# spot: {enabled: true, max_wait: 2h, checkpoint: true}\n"
         '# metrics: {loss: "loss=([0-9.]+)"}\n'
     )

@@ -26,7 +26,9 @@ def package(
     archive: Path | None,
     output_format: str,
 ) -> None:
-    """Show what of the job FILE's source folder is uploaded: how many files, how large, what is left out. Sends nothing."""
+    """Show what of the job FILE's source folder is uploaded: how many files, how large, what is left out.
+    Sends nothing.
+    """
     import io
 
     from cli.output import print_json, print_table, say

@@ -117,7 +117,8 @@ def _only_cloud(target: StackOutputs) -> str:
     if len(target.clouds) == 1:
         return target.clouds[0]
     raise click.UsageError(
-        f"stack {target.stack_name!r} has {' and '.join(target.clouds) or 'no cloud'}; choose one with --on aws or --on azure"
+        f"stack {target.stack_name!r} has {' and '.join(target.clouds) or 'no cloud'}; choose one with "
+        f"--on aws or --on azure"
     )
 
 

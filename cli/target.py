@@ -16,7 +16,8 @@ LAB_STACK = "lab"
 def load_target(stack: str | None, outputs: Path | None) -> StackOutputs:
     """Return a stack's outputs: of a file, of a named stack, of ./outputs.json, or of the running lab.
 
-    A stack of the lab also sets this process's environment so that the SDKs reach the lab and nothing else. Any other is read
+    A stack of the lab also sets this process's environment so that the SDKs reach the lab and nothing else.
+    Any other is read
     with ``pulumi stack output``. Raises UsageError or StackOutputsError saying what to do.
     """
     if outputs is not None:
@@ -58,7 +59,8 @@ def _of_pulumi(stack: str) -> StackOutputs:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise UsageError(
-            f"stack {stack!r} is not in the lab, and there is no pulumi on PATH to read it with. Ask for its outputs.json "
+            f"stack {stack!r} is not in the lab, and there is no pulumi on PATH to read it with. Ask for "
+            f"its outputs.json "
             "and give --outputs FILE, or install Pulumi: https://www.pulumi.com/docs/install"
         ) from None
     if done.returncode:

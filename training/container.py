@@ -49,7 +49,9 @@ def built_image(
 
 
 def push(push: Push, login: Callable[[], tuple[str, str, str]]) -> None:
-    """Build where asked, and push. ``login`` gives (registry, user, password). Raises UsageError with the tool's words."""
+    """Build where asked, and push. ``login`` gives (registry, user, password). Raises UsageError with the
+    tool's words.
+    """
     builder = _builder()
     if push.dockerfile is not None:
         arguments = [f"--build-arg={name}={value}" for name, value in push.build_args.items()]

@@ -1,6 +1,7 @@
 """A YAML document that remembers the line of every value.
 
-YAML 1.2's core schema, not PyYAML's 1.1: ``on`` and ``yes`` are words, ``1:30`` is no number of seconds, 2026-01-01 is no date.
+YAML 1.2's core schema, not PyYAML's 1.1: ``on`` and ``yes`` are words, ``1:30`` is no number of seconds,
+2026-01-01 is no date.
 Mapping keys are always text. Nothing in a file can build a Python object.
 """
 

@@ -127,7 +127,9 @@ class Framework(_Model):
 
 
 class Image(_Model):
-    """Bring your own container: a URI that exists, or an image of this machine that is pushed to the stack's registry."""
+    """Bring your own container: a URI that exists, or an image of this machine that is pushed to the stack's
+    registry.
+    """
 
     uri: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     local: Annotated[str, Field(min_length=1)] | None = Field(
@@ -172,7 +174,8 @@ class Input(_Model):
     """One channel of data. The script finds it at SM_CHANNEL_<NAME>."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024)] | CloudPaths = Field(
-        description="A local file or folder, s3://, azureml:NAME:VERSION, azureml://datastores/..., https://; or {aws: ..., azure: ...}."
+        description="A local file or folder, s3://, azureml:NAME:VERSION, azureml://datastores/..., "
+        "https://; or {aws: ..., azure: ...}."
     )
     mode: Literal["File", "FastFile", "Pipe"] = Field(
         "File",
@@ -263,7 +266,8 @@ class Spot(_Model):
     checkpoint_path: Annotated[str, Field(min_length=1, max_length=1024)] | CloudPaths | None = (
         Field(
             None,
-            description="Where to keep it (s3:// or azureml://datastores/...) instead of the job's own place in the stack's storage.",
+            description="Where to keep it (s3:// or azureml://datastores/...) instead of the job's own "
+            "place in the stack's storage.",
         )
     )
 

@@ -1,8 +1,11 @@
 """What of a folder goes to the cloud, the same on any machine and for both clouds.
 
-A package is a list of files and a digest of their names, modes and contents; it is uploaded once per digest. Which files:
-``.gitignore``, ``.amlignore`` and ``.trainstackignore`` of every folder count, with git's rules (also those of the folders
-above, up to the repository's root); ignored folders are not entered. A link is packaged as the file it points at when that
+A package is a list of files and a digest of their names, modes and contents; it is uploaded once per digest.
+Which files:
+``.gitignore``, ``.amlignore`` and ``.trainstackignore`` of every folder count, with git's rules (also those of
+the folders
+above, up to the repository's root); ignored folders are not entered. A link is packaged as the file it points
+at when that
 is inside the folder, and left out otherwise. A likely secret stops it.
 """
 
@@ -26,7 +29,8 @@ from training.secret import Finding, find_secrets
 IGNORE_FILES = (".gitignore", ".amlignore", ".trainstackignore")
 MAX_BYTES = 2 * 1024**3
 _ALWAYS_IGNORED = {
-    *IGNORE_FILES, ".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache",
+    *IGNORE_FILES, ".git", ".hg", ".svn", ".DS_Store", "__pycache__", ".ipynb_checkpoints", ".pytest_cache",
+    ".mypy_cache",
     ".ruff_cache", ".tox", ".nox", "node_modules", ".trainstack", ".pulumi", ".venv", "venv",
 }  # fmt: skip
 
@@ -73,7 +77,9 @@ class Package:
         return total.hexdigest()
 
     def write_archive(self, file: BinaryIO) -> None:
-        """Write the package as tar.gz: sorted, no times, no owners, a fixed header. Raises PackageError where a file changed."""
+        """Write the package as tar.gz: sorted, no times, no owners, a fixed header. Raises PackageError where
+        a file changed.
+        """
         with (
             gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as zipped,
             tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -99,8 +105,10 @@ def collect(folder: Path) -> Package:
         places = "\n".join(f"  {finding}" for finding in findings[:20])
         more = f"\n  and {len(findings) - 20} more" if len(findings) > 20 else ""
         raise PackageError(
-            f"{str(folder)!r} holds what looks like {len(findings)} secret{'s' * (len(findings) > 1)}:\n{places}{more}\n"
-            "Take it out, name the file in .trainstackignore, or end a harmless line with '# pragma: allowlist secret'. "
+            f"{str(folder)!r} holds what looks like {len(findings)} "
+            f"secret{'s' * (len(findings) > 1)}:\n{places}{more}\n"
+            "Take it out, name the file in .trainstackignore, or end a harmless line with '# pragma: "
+            "allowlist secret'. "
             "A job reads secrets from the cloud's own vault by its role."
         )
     if package.size > MAX_BYTES:

@@ -1,6 +1,7 @@
 """One ladder of tries for every call to a cloud.
 
-Throttling, 5xx and lost connections are tried again with growing pauses, or after as long as the cloud asks in Retry-After.
+Throttling, 5xx and lost connections are tried again with growing pauses, or after as long as the cloud asks in
+Retry-After.
 The SDKs' own retries are off, so that calls can be counted and pauses do not multiply.
 """
 

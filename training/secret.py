@@ -97,7 +97,7 @@ def find_secrets(path: str, content: bytes) -> Iterator[Finding]:
     what = (
         _NAMES.get(name)
         or _SUFFIXES.get(posix.suffix.lower())
-        or _FOLDERS.get(tuple(part.lower() for part in posix.parts[-2:]))  # ty: ignore[no-matching-overload]
+        or _FOLDERS.get(tuple(part.lower() for part in posix.parts[-2:]))
     )
     if name.startswith(".env.") and not name.endswith(
         (".example", ".sample", ".template", ".dist")

@@ -1,6 +1,7 @@
 """Azure Machine Learning command jobs.
 
-Calls go through ``MLClient``'s own clients, with the planned body as it stands; run history, which MLClient only prints from,
+Calls go through ``MLClient``'s own clients, with the planned body as it stands; run history, which MLClient
+only prints from,
 is read over its REST API. The SDK's retries are off: see ``training.retry``.
 """
 

@@ -1,6 +1,7 @@
 """The command job of a job file, as Azure ML's REST API takes it: pure, so that a dry run shows exactly what is sent.
 
-The script sees SageMaker's script-mode contract: the command line sets the SM_* variables that name folders from the job's own
+The script sees SageMaker's script-mode contract: the command line sets the SM_* variables that name folders
+from the job's own
 inputs and outputs, and then becomes the script (``exec``), so that SIGTERM reaches it.
 https://learn.microsoft.com/rest/api/azureml/jobs/create-or-update
 """
@@ -276,7 +277,9 @@ def _environment_for_framework(name: str, version: str, stack: StackOutputs) -> 
 
 
 def _environment_of_image(workspace: str, image: str) -> Call:
-    """Return the registration of an image as an environment whose name is a digest of it: repeating it changes nothing."""
+    """Return the registration of an image as an environment whose name is a digest of it: repeating it changes
+    nothing.
+    """
     import hashlib
 
     digest = hashlib.sha256(image.encode()).hexdigest()[:32]
@@ -332,7 +335,8 @@ def _problems(spec: JobSpec, compute: AzureCompute, stack: StackOutputs) -> Iter
     if spec.algorithm is not None:
         yield spec.problem(
             "algorithm",
-            f"is {spec.algorithm.name!r}, a SageMaker built-in that Azure ML does not have. Submit it with --on aws, or "
+            f"is {spec.algorithm.name!r}, a SageMaker built-in that Azure ML does not have. Submit it "
+            f"with --on aws, or "
             "train with a script: framework and entry",
         )
     if spec.image is not None and not spec.image.entry_point:
@@ -515,7 +519,8 @@ def _input_problems(
     if place_kind(path) == "s3":
         yield spec.problem(
             at,
-            f"is {path!r}; Azure ML does not read S3. Give both places, path: {{aws: {path}, azure: azureml:NAME:VERSION}}, "
+            f"is {path!r}; Azure ML does not read S3. Give both places, path: "
+            f"{{aws: {path}, azure: azureml:NAME:VERSION}}, "
             "or a local path, which is uploaded to either",
         )
     if channel.mode == "Pipe":

@@ -167,7 +167,9 @@ class Backend(Protocol):
         ...
 
     def download(self, handle: JobHandle, folder: Path) -> Sequence[Path]:
-        """Download the model and the outputs into a folder and return the files written. Raises JobError before the end."""
+        """Download the model and the outputs into a folder and return the files written. Raises JobError
+        before the end.
+        """
         ...
 
     def list(self, *, limit: int = 20, name_contains: str | None = None) -> Sequence[JobStatus]:

@@ -1,6 +1,7 @@
 """Amazon SageMaker AI training jobs.
 
-Submitting goes through ``sagemaker.core``'s typed TrainingJob; what only reads a job uses boto3 alone, which imports in a
+Submitting goes through ``sagemaker.core``'s typed TrainingJob; what only reads a job uses boto3 alone, which
+imports in a
 fifth of the time.
 """
 
@@ -13,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -427,7 +428,7 @@ def _create(body: Mapping[str, Any], session: boto3.Session, region: str) -> Non
 
 
 @contextmanager
-def _one_try() -> Iterator[None]:
+def _one_try() -> Generator[None]:
     """Have ``sagemaker.core`` make its client without the ten tries that it sets where the environment says nothing.
 
     It looks at the environment when it makes the client, and offers no argument for it.

@@ -1,7 +1,8 @@
 """The CreateTrainingJob request of a job: pure, so that a dry run shows exactly what a submission sends.
 
 A script runs in script mode of the framework's own container: the archive of the source and the entry are named in
-hyperparameters, whose values are JSON, and the container's toolkit starts the script itself, so that SIGTERM reaches it.
+hyperparameters, whose values are JSON, and the container's toolkit starts the script itself, so that SIGTERM
+reaches it.
 https://github.com/aws/sagemaker-training-toolkit
 """
 
