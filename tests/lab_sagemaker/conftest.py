@@ -84,7 +84,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 class Lab:
     """The two servers, clients of them, and what the tests ask again and again."""
 
-    def __init__(self, data: str, folder: Path) -> None:
+    def __init__(self, data: str, folder: Path, **environment: str) -> None:
         self.data = data
         self.folder = folder
         self.environment = {
@@ -93,6 +93,7 @@ class Lab:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ENDPOINT_URL": data,
             "AWS_EC2_METADATA_DISABLED": "true",
+            **environment,
         }
         self._clients: dict[str, Any] = {}
         self.port = free_port()

@@ -123,6 +123,10 @@ def call(
             },
             "The lab has nothing that stands in for image 382416733822.dkr.ecr",
         ),
+        (
+            {"VpcConfig": {"Subnets": ["subnet-0000"], "SecurityGroupIds": ["sg-0000"]}},
+            "subnet-0000",
+        ),
         ({"NoSuchMember": 1}, "Unknown member 'NoSuchMember'"),
         ({"DebugHookConfig": {"S3OutputPath": "s3://x/y"}}, "The lab does not do DebugHookConfig"),
     ],

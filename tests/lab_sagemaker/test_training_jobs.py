@@ -8,6 +8,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -499,3 +500,23 @@ def test_an_encrypted_output_needs_the_roles_right_to_the_key(
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     head = lab.s3.head_object(Bucket="ml-artifacts", Key=f"secret/{allowed}/output/model.tar.gz")
     assert head["SSEKMSKeyId"] == key
+
+
+def test_where_no_namespace_is_allowed_jobs_still_train_and_say_what_is_missing(
+    lab: Any, tmp_path: Path, job_name: Callable[[], str]
+) -> None:
+    plain = type(lab)(lab.data, tmp_path, TRAINSTACK_LAB_ISOLATION="none")
+    try:
+        name, failed = job_name(), job_name()
+        plain.submit(name, TRIVIAL, HyperParameters={"epochs": "3"})
+        plain.submit(failed, "raise ValueError('x')")
+        job = plain.wait(name)
+        assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+        lines = plain.logs(name)
+        assert any("allows no mount namespaces" in line for line in lines)
+        assert "args ['--epochs', '3']" in lines
+        assert set(plain.archive(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"model.json"}
+        assert "ValueError: x" in plain.wait(failed)["FailureReason"]
+    finally:
+        plain.process.terminate()
+        plain.process.wait(10)

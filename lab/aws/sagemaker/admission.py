@@ -32,6 +32,8 @@ def check(request: Mapping[str, Any], settings: Settings) -> None:
     )
     _check_metric_definitions(request["AlgorithmSpecification"].get("MetricDefinitions") or [])
     check_role(request["RoleArn"], settings)
+    if network := request.get("VpcConfig"):
+        _check_network(network, settings)
 
 
 def _check_structure(request: Mapping[str, Any]) -> None:
@@ -152,6 +154,22 @@ def _check_metric_definitions(definitions: Iterable[Mapping[str, str]]) -> None:
                 f"The regex {definition['Regex']!r} of metric {definition['Name']} needs a group "
                 "that captures the value."
             )
+
+
+def _check_network(network: Mapping[str, Any], settings: Settings) -> None:
+    """The subnets and security groups must be there, in one VPC."""
+    ec2 = service_client("ec2", settings.region)
+    try:
+        subnets = ec2.describe_subnets(SubnetIds=network["Subnets"])["Subnets"]
+        groups = ec2.describe_security_groups(GroupIds=network["SecurityGroupIds"])
+    except ClientError as error:
+        raise validation(error.response.get("Error", {}).get("Message", str(error))) from None
+    places = {found["VpcId"] for found in (*subnets, *groups["SecurityGroups"])}
+    if len(places) > 1:
+        raise validation(
+            "The subnets and security groups of VpcConfig must be in one VPC; they are in "
+            f"{', '.join(sorted(places))}."
+        )
 
 
 def check_role(role_arn: str, settings: Settings) -> None:

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-ru
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lab.aws.sagemaker.settings import Settings, data_endpoint
 from lab.executor import Instance, Running
 
 ML = "/opt/ml"
+_TOOLS = "/opt/sagemaker"
 _TOOLKIT = Path(__file__).with_name("toolkit.py")
 _ALGORITHMS = Path(__file__).resolve().parents[2] / "algorithms"
 _FOLDERS = ("input/config", "input/data", "model", "output/data", "output/intermediate", "code")
@@ -128,10 +130,6 @@ class Container:
         mounts = {ML: host.ml}
         if not self._checkpoint_path.startswith(f"{ML}/"):
             mounts[self._checkpoint_path] = self.checkpoints(host)
-        tools = {
-            "/opt/sagemaker/toolkit.py": _TOOLKIT,
-            "/opt/sagemaker/algorithms": _ALGORITHMS,
-        }
         env = registry.environment(host.rootfs) | self._environment(image)
         if not isolated:
             env |= self._credentials(token)
@@ -144,7 +142,7 @@ class Container:
             env=env | (self._request.get("Environment") or {}),
             cwd=registry.working_folder(host.rootfs) or f"{ML}/code",
             mounts=mounts,
-            read_only_mounts={} if own else tools,
+            read_only_mounts={} if own else {_TOOLS: self._tools(host)},
             hostname=host.name,
             hosts={each.name: self._address(number) for number, each in enumerate(hosts, start=1)},
             network=not isolated,
@@ -154,6 +152,16 @@ class Container:
             entry_point=entry[0] if reference and entry else None,
             scratch=host.folder / "scratch",
         )
+
+    @staticmethod
+    def _tools(host: Host) -> Path:
+        """Copy what stands in for AWS's images: it must not lead to the rest of the project."""
+        folder = host.folder / "tools"
+        shutil.copytree(
+            _ALGORITHMS, folder / "algorithms", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        shutil.copy(_TOOLKIT, folder)
+        return folder
 
     def _plan(self) -> list[tuple[str, str, str]]:
         """Return (host name, instance type, group) of each instance."""
@@ -180,7 +188,7 @@ class Container:
             return registry.command(host.rootfs, arguments or ["train"])
         if image.algorithm:
             return ["python", "-m", f"algorithms.{image.algorithm}"]
-        return ["python", "/opt/sagemaker/toolkit.py", *arguments]
+        return ["python", f"{_TOOLS}/toolkit.py", *arguments]
 
     def _environment(self, image: Image) -> dict[str, str]:
         region = self._settings.region
@@ -194,7 +202,7 @@ class Container:
             "TRAINSTACK_LAB_MASTER_PORT": str(_MASTER_PORT + self._slot),
         }
         if image.algorithm:
-            env["PYTHONPATH"] = "/opt/sagemaker"
+            env["PYTHONPATH"] = _TOOLS
         return env
 
     def _credentials(self, token: str) -> dict[str, str]:
