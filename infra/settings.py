@@ -106,7 +106,7 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of ``stacks/Pulumi.<stack>.yaml``, for editors."""
     schema = Settings.model_json_schema()
     properties = {
-        f"{NAMESPACE}:{name}": value
+        f"{NAMESPACE}:{name}": _or_text(value)
         for name, value in schema["properties"].items()
         if name not in _FROM_PULUMI
     }
@@ -131,6 +131,14 @@ def json_schema() -> dict[str, Any]:
         "required": ["config"],
         "$defs": schema["$defs"],
     }
+
+
+def _or_text(field: dict[str, Any]) -> dict[str, Any]:
+    """Let a number be text too: Pulumi puts it in quotes when it writes a stack file."""
+    options = field.get("anyOf", ())
+    if not any(option.get("type") in ("number", "integer") for option in options):
+        return field
+    return field | {"anyOf": [*options, {"type": "string", "pattern": r"^\d+(\.\d+)?$"}]}
 
 
 def _read_config() -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,7 @@ def test_keys_of_other_namespaces_are_pulumis_business(schema: dict[str, Any]) -
     document = yaml.safe_load((ROOT / "stacks/Pulumi.lab.yaml").read_text(encoding="utf-8"))
     document["config"]["pulumi:tags"] = {"team": "ml"}
     document["encryptionsalt"] = "v1:..."
+    document["config"]["trainstack:job_price_cap_usd"] = 12.5  # as a person writes it
     jsonschema.Draft202012Validator(schema).validate(document)
 
 
@@ -136,3 +140,27 @@ def test_the_outputs_schema_holds_for_a_stacks_exports() -> None:
         stack_name="dev", environment="dev", owner="x", clouds=("aws",), aws_region="us-east-1"
     ).as_exports()
     jsonschema.Draft202012Validator(outputs.json_schema()).validate(exported)
+
+
+@pytest.mark.pulumi_cli
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="no `pulumi` on PATH")
+@pytest.mark.parametrize("stack", ["lab", "dev", "prod"])
+def test_pulumi_leaves_a_stack_file_as_it_is_but_for_its_salt(stack: str, tmp_path: Path) -> None:
+    """It writes the file again in its own way; written that way already, there is no noise in git."""
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    shutil.copytree(ROOT / "stacks", tmp_path / "stacks")
+    state = tmp_path / "state"
+    state.mkdir()
+    environment = {
+        **os.environ,
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_HOME": str(tmp_path / "home"),
+        "PULUMI_CONFIG_PASSPHRASE": "x",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    command = ["pulumi", "stack", "init", stack, "--non-interactive"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    name = f"stacks/Pulumi.{stack}.yaml"
+    before = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    after = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+    assert [line for line in after if not line.startswith("encryptionsalt: ")] == before
