@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from infra.outputs import StackOutputs
     from policy.rules import PolicyConfig
-    from review.quota import QuotaFinding
 
 
 class ReviewFailedError(Exception):
@@ -94,6 +92,7 @@ def review(
     trainstack review preview.json
     trainstack review dev.json prod.json --output markdown --fail-on data-loss,public,'cost>500' > comment.md
     """
+    from cli.quota import ask_quotas
     from infra.outputs import StackOutputs
     from review.markdown import render_markdown
     from review.preview import SIZE_LIMIT_MIB, load_preview
@@ -134,32 +133,6 @@ def review(
         print_reviews(reviews, Console(file=sys.stdout, soft_wrap=True))
     if failed:
         raise ReviewFailedError("\n".join(f"fails on {reason}" for reason in failed))
-
-
-def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
-    """Ask both clouds for the quotas that a stack's outputs need. Raises what the SDKs raise for lack of credentials."""
-    from review.quota import azure_findings, fetch_azure, fetch_sagemaker, sagemaker_findings
-
-    findings: list[QuotaFinding] = []
-    if outputs.aws_region and outputs.aws_allowed_instance_types:
-        import boto3
-
-        client = boto3.client("service-quotas", region_name=outputs.aws_region)
-        wanted = dict.fromkeys(outputs.aws_allowed_instance_types, 1)
-        findings += sagemaker_findings(wanted, fetch_sagemaker(client))
-    if outputs.azure_location and outputs.azure_compute_clusters:
-        from azure.ai.ml import MLClient
-        from azure.identity import DefaultAzureCredential
-
-        ml = MLClient(
-            DefaultAzureCredential(),
-            outputs.require("azure_subscription_id"),
-            outputs.require("azure_resource_group_name"),
-            outputs.require("azure_workspace_name"),
-        )
-        sizes, usages = fetch_azure(ml, outputs.azure_location)
-        findings += azure_findings(outputs.azure_compute_clusters, sizes, usages)
-    return findings
 
 
 def _policy_config(path: Path | None) -> PolicyConfig:

@@ -135,7 +135,7 @@ def cell(text: object, *, limit: int = 160) -> str:
 
 def utf16_length(text: str) -> int:
     """Return the length as GitHub counts it at worst: a character beyond the basic plane is two."""
-    return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _fit(parts: list[str | _Section], limit: int) -> str:
@@ -510,6 +510,8 @@ def _fenced(text: str) -> str:
 
 def _printable(text: str) -> str:
     """Drop what is invisible or turns the text around, and put it on one line."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text
     text = re.sub(r"\s+", " ", text)
     return "".join(
         char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")

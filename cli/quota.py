@@ -1,0 +1,63 @@
+"""Asks the clouds for the quotas that a stack needs: for ``doctor`` and for ``review --quota``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infra.outputs import StackOutputs
+    from review.quota import QuotaFinding
+    from training.backends.base import Check
+
+
+def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
+    """Compare what a stack allows with both clouds' quotas. Raises what the SDKs raise, such as for lack of credentials."""
+    return [*_ask_aws(outputs), *_ask_azure(outputs)]
+
+
+def quota_check(cloud: str, outputs: StackOutputs) -> Check:
+    """Return one line of ``doctor``. A right to read quotas that is missing is no failure."""
+    from azure.core.exceptions import AzureError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from training.backends.base import Check
+
+    name = f"{cloud}: quotas"
+    try:
+        findings = _ask_aws(outputs) if cloud == "aws" else _ask_azure(outputs)
+    except (AzureError, BotoCoreError, ClientError) as error:
+        detail = str(error).splitlines()[0]
+        return Check(name=name, result="unknown", detail=f"they cannot be read: {detail}")
+    if not findings:
+        return Check(name=name, result="ok", detail="the stack's maximum is within them")
+    return Check(name=name, result="failed", detail=" ".join(finding.text for finding in findings))
+
+
+def _ask_aws(outputs: StackOutputs) -> list[QuotaFinding]:
+    from review.quota import fetch_sagemaker, sagemaker_findings
+
+    if not outputs.aws_region or not outputs.aws_allowed_instance_types:
+        return []
+    import boto3
+
+    client = boto3.client("service-quotas", region_name=outputs.aws_region)
+    wanted = dict.fromkeys(outputs.aws_allowed_instance_types, 1)
+    return sagemaker_findings(wanted, fetch_sagemaker(client))
+
+
+def _ask_azure(outputs: StackOutputs) -> list[QuotaFinding]:
+    from review.quota import azure_findings, fetch_azure
+
+    if not outputs.azure_location or not outputs.azure_compute_clusters:
+        return []
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    client = MLClient(
+        DefaultAzureCredential(),
+        outputs.require("azure_subscription_id"),
+        outputs.require("azure_resource_group_name"),
+        outputs.require("azure_workspace_name"),
+    )
+    sizes, usages = fetch_azure(client, outputs.azure_location)
+    return azure_findings(outputs.azure_compute_clusters, sizes, usages)
