@@ -21,13 +21,14 @@ from lab.engine.deployment import (
     Targets,
 )
 from lab.engine.events import Diagnostic, Emitter, Event
+from lab.engine.importer import ImportRequest
 from lab.engine.providers import ProviderError
 from lab.engine.state import ENGINE_VERSION, Journal, Snapshot, StateError, StateFile, now
 from lab.engine.step_generator import BailError
 from lab.engine.values import PropertyMap, to_plain, unwrap_secrets
 from lab.home import LabError, write_atomically
 
-Kind = Literal["preview", "up", "refresh", "destroy"]
+Kind = Literal["preview", "up", "refresh", "destroy", "import"]
 Result_ = Literal["succeeded", "failed", "canceled"]
 DEFAULT_PARALLEL = 16
 
@@ -49,6 +50,7 @@ class Operation:
     providers: Mapping[str, Callable[[], Any]]
     config: Mapping[str, ConfigValue | str] = field(default_factory=dict)
     organization: str = "organization"
+    imports: Sequence[ImportRequest] = ()
     targets: Sequence[str] = ()
     replace: Sequence[str] = ()
     target_dependents: bool = False
@@ -208,7 +210,7 @@ def _run(operation: Operation, file: StateFile, is_dry: bool) -> Result:
 
 
 def _require_program(operation: Operation) -> None:
-    if operation.kind in ("refresh", "destroy") or operation.program is not None:
+    if operation.kind not in ("preview", "up") or operation.program is not None:
         return
     if not (operation.program_dir / "__main__.py").is_file():
         raise LabError(
@@ -260,7 +262,10 @@ def _execute(
         )
     restore = _handle_interrupt(operation, context, emitter)
     try:
-        deployment.execute(context, run_program)
+        if operation.kind == "import":
+            deployment.execute_import(context, operation.imports)
+        else:
+            deployment.execute(context, run_program)
     except BailError:
         return "failed"
     except CanceledError:

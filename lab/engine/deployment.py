@@ -13,6 +13,7 @@ from typing import Any
 from lab.engine import urn as urns
 from lab.engine.events import Emitter
 from lab.engine.graph import DependencyGraph
+from lab.engine.importer import ImportRequest, import_resources
 from lab.engine.monitor import Callbacks, EngineService, Hooks, Monitor
 from lab.engine.providers import AnyProvider, BuiltinProvider, ProviderError, Registry
 from lab.engine.state import Journal, ResourceState, Snapshot
@@ -526,6 +527,24 @@ class Deployment:
         finally:
             self.callbacks.close()
             self.registry.close()
+
+    def execute_import(self, caller: Context, requests: Sequence[ImportRequest]) -> None:
+        """Take existing resources into the state. Raises BailError and CanceledError."""
+        executor = StepExecutor(self, Context(caller), ignore_errors=True)
+        try:
+            import_resources(self, executor, requests)
+        except BailError:
+            self._report_result("failed")
+            raise
+        finally:
+            executor.wait()
+            self.registry.close()
+        if executor.error is not None:
+            self._report_result("failed")
+            raise BailError(str(executor.error))
+        if caller.is_canceled:
+            self._report_result("canceled")
+            raise CanceledError
 
     def _check_targets(self, targets: Targets) -> None:
         unknown = [

@@ -10,7 +10,7 @@ import runpy
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +105,7 @@ class Program:
             finished(("finished", error))
 
     @contextmanager
-    def _captured(self, service: EngineService) -> Iterator[None]:
+    def _captured(self, service: EngineService) -> Generator[None, None, None]:
         """Show what the program prints as the run's messages."""
         emitter = self._emitter
         out = _Lines(lambda line: emitter.info(line), lambda: service.is_closed)
@@ -196,7 +196,7 @@ def _user_traceback(path: str) -> str:
 
 
 @contextmanager
-def _as_main_program(folder: Path) -> Iterator[None]:
+def _as_main_program(folder: Path) -> Generator[None, None, None]:
     """Let a folder's program see what it would see in a process of its own, and take it all back."""
     cwd, argv, search_path = Path.cwd(), sys.argv, list(sys.path)
     modules = set(sys.modules)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -284,7 +284,7 @@ class StateFile:
         self.journal_path.unlink(missing_ok=True)
 
     @contextmanager
-    def locked(self, command: str) -> Iterator[None]:
+    def locked(self, command: str) -> Generator[None, None, None]:
         """Hold the stack's lock. It is let go with the process, however that ends. Raises StateError."""
         path = self.path.with_name(self.path.name + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)

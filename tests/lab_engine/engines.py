@@ -277,6 +277,8 @@ def differences(lab: Observed, real: Observed) -> list[str]:
             if ours.get(urn) != theirs.get(urn):
                 found += _lines(f"{name} of {urn}", ours.get(urn) or [], theirs.get(urn) or [])
     ours, theirs = (_by_urn(o.calls, lambda item: item[1]) for o in (lab, real))
+    for calls in (ours, theirs):
+        calls.get("", []).sort()  # of different providers
     for urn in sorted({*ours, *theirs}):
         if ours.get(urn) != theirs.get(urn):
             found += _lines(f"calls of {urn}", ours.get(urn) or [], theirs.get(urn) or [])

@@ -94,9 +94,7 @@ def test_a_failed_delete_of_the_old_half_stays_in_the_state_to_be_deleted(
     assert again.result.changes == {"same": 2}
 
 
-def test_a_failed_create_after_the_delete_leaves_pending_replacements(
-    lab: Any, thing: Any
-) -> None:
+def test_a_failed_create_after_the_delete_leaves_pending_replacements(lab: Any, thing: Any) -> None:
     def program(value: int) -> Any:
         def run() -> None:
             root = thing("root", {"r": value, "dbr": True})
@@ -462,9 +460,7 @@ def test_a_renamed_component_takes_its_children_along(lab: Any, thing: Any) -> N
             thing(f"{name}-child", {"v": 1}, ResourceOptions(parent=self))
 
     lab.up(lambda: Group("old") and None)
-    ran = lab.up(
-        lambda: Group("new", ResourceOptions(aliases=[pulumi.Alias(name="old")])) and None
-    )
+    ran = lab.up(lambda: Group("new", ResourceOptions(aliases=[pulumi.Alias(name="old")])) and None)
     assert set(ran.result.changes) == {"same"}
     assert not {call for call, _ in lab.cloud.calls} & {"create", "update", "delete"}
     assert sorted(item["urn"].rsplit("::", 1)[-1] for item in lab.resources()) == [
