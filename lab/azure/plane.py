@@ -112,12 +112,13 @@ class Plane:
             for _, principal in self.store.below("principal", "")
         ):
             return "ServicePrincipal"
-        for fragment in ("/userassignedidentities/", "/workspaces/"):
-            for _, document in self.store.containing("resource", fragment):
-                own = document["properties"].get("principalId")
-                system = (document.get("identity") or {}).get("principalId")
-                if wanted in (str(own).lower(), str(system).lower()):
-                    return "ServicePrincipal"
+        identities = self.store.containing("resource", "/userassignedidentities/")
+        for _, document in identities:
+            if str(document["properties"].get("principalId")).lower() == wanted:
+                return "ServicePrincipal"
+        for _, document in self.store.containing("resource", "/workspaces/"):
+            if str((document.get("identity") or {}).get("principalId")).lower() == wanted:
+                return "ServicePrincipal"
         return None
 
     def fill_identity(self, write: Write) -> None:

@@ -409,21 +409,23 @@ def _role_assignment(write: Write) -> None:
                     "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
                 )
     kind = write.plane.principal_kind(properties["principalId"])
-    if kind is None:
+    asked = properties.get("principalType")
+    if kind is None and asked is None:
+        # The service looks the principal up only where its type is not given; the lab knows no people or groups.
         raise ArmError(
             400,
             "PrincipalNotFound",
             f"Principal {properties['principalId'].replace('-', '')} does not exist in the directory {TENANT_ID}. "
             "Check that you have the correct principal ID.",
         )
-    asked = properties.setdefault("principalType", kind)
-    if asked != kind and kind != "Any":
+    if kind and asked and asked != kind:
         raise ArmError(
             400,
             "UnmatchedPrincipalType",
             f"The PrincipalId '{properties['principalId']}' has type '{kind}', which is different from specified "
             f"PrincipalType '{asked}'.",
         )
+    properties["principalType"] = asked or kind
     for key, other in write.plane.store.below(
         "resource", f"{write.id.scope.lower()}/providers/microsoft.authorization/roleassignments/"
     ):

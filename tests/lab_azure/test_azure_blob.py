@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
@@ -35,6 +34,10 @@ from azure.storage.blob import (
 from tests.lab_azure.azure_server import GROUP, STORAGE, Server, http_request, send
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def code_of(caught: pytest.ExceptionInfo[HttpResponseError]) -> Any:
+    return vars(caught.value).get("error_code")
 
 
 class Endpoint:
@@ -162,7 +165,7 @@ def test_a_large_file_goes_by_blocks(container: ContainerClient, endpoint: Endpo
 def test_a_block_that_was_not_staged_is_refused(container: ContainerClient) -> None:
     with pytest.raises(HttpResponseError) as caught:
         container.get_blob_client("blocks").commit_block_list([BlobBlock(block_id="nope")])
-    assert caught.value.error_code == "InvalidBlockList"
+    assert code_of(caught) == "InvalidBlockList"
 
 
 def test_lists_have_prefixes_folders_pages_and_metadata(container: ContainerClient) -> None:
@@ -197,10 +200,10 @@ def test_conditions_hold(container: ContainerClient) -> None:
 def test_what_is_not_there_is_not_found(container: ContainerClient, endpoint: Endpoint) -> None:
     with pytest.raises(ResourceNotFoundError) as caught:
         container.download_blob("nope")
-    assert caught.value.error_code == "BlobNotFound"
+    assert code_of(caught) == "BlobNotFound"
     with pytest.raises(ResourceNotFoundError) as caught:
         endpoint.service.get_blob_client("nope", "x").upload_blob(b"")
-    assert caught.value.error_code == "ContainerNotFound"
+    assert code_of(caught) == "ContainerNotFound"
     with pytest.raises(ResourceExistsError):
         endpoint.service.create_container("conformance")
 
@@ -223,16 +226,18 @@ def test_a_signature_opens_what_it_names_and_no_more(
     signature = generate_blob_sas(endpoint.account, "conformance", "signed", **options)
     url = f"{endpoint.url}/conformance"
     assert BlobClient.from_blob_url(f"{url}/signed?{signature}").download_blob().readall() == b"1"
-    with pytest.raises((ClientAuthenticationError, HttpResponseError)):
+    with pytest.raises(HttpResponseError):
         BlobClient.from_blob_url(f"{url}/unsigned?{signature}").download_blob()
-    with pytest.raises((ClientAuthenticationError, HttpResponseError)):
+    with pytest.raises(HttpResponseError):
         BlobClient.from_blob_url(f"{url}/signed?{signature}").delete_blob()
     expired = generate_container_sas(
         endpoint.account,
         "conformance",
-        **{**options, "expiry": datetime.now(UTC) - timedelta(hours=1)},
+        account_key=endpoint.key,
+        permission="r",
+        expiry=datetime.now(UTC) - timedelta(hours=1),
     )
-    with pytest.raises((ClientAuthenticationError, HttpResponseError)):
+    with pytest.raises(HttpResponseError):
         BlobClient.from_blob_url(f"{url}/signed?{expired}").download_blob()
 
 
@@ -241,8 +246,9 @@ def test_a_wrong_key_is_refused(container: ContainerClient, endpoint: Endpoint) 
     wrong = BlobServiceClient(
         endpoint.url, credential={"account_name": endpoint._signer(), "account_key": "d3Jvbmc="}
     )
-    with pytest.raises(ClientAuthenticationError):
+    with pytest.raises(HttpResponseError) as caught:
         wrong.get_blob_client("conformance", "x").upload_blob(b"")
+    assert caught.value.status_code == 403
 
 
 # --- of the lab alone
@@ -268,7 +274,7 @@ def test_an_account_without_key_access_takes_tokens_only(lab: Server) -> None:
     )
     with pytest.raises(HttpResponseError) as caught:
         service.get_blob_client("data", "x").upload_blob(b"")
-    assert caught.value.error_code == "KeyBasedAuthenticationNotPermitted"
+    assert code_of(caught) == "KeyBasedAuthenticationNotPermitted"
     url = f"{lab.url}/_blob/keyless/data/x"
     owner = {
         "Authorization": f"Bearer {lab.token('https://storage.azure.com')}",

@@ -52,17 +52,60 @@ class Stack:
 
 
 def settings() -> dict[str, Any]:
-    """Every option of the stack that the lab can deploy."""
+    """Every option of the stack's Azure half, in a network of its own."""
+    person = {"object_id": "aaaaaaaa-0000-0000-0000-000000000001", "type": "group"}
+    group = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/kubernetes"
+    managed = f"{group}/providers/Microsoft.ContainerService"
     return {
         "subscription_id": SUBSCRIPTION_ID,
         "tenant_id": TENANT_ID,
         "location": "westeurope",
+        "workspace": {"friendly_name": "Training", "image_build_compute": "cpu"},
+        "managed_network": {"isolation_mode": "disabled"},
+        "container_registry": {"sku": "Premium"},
+        "virtual_network": {
+            "address_prefix": "10.0.0.0/16",
+            "subnets": [
+                {"name": "training", "address_prefix": "10.0.0.0/24"},
+                {"name": "endpoints", "address_prefix": "10.0.1.0/24"},
+            ],
+            "nat_gateway": True,
+        },
+        "private_endpoints": {"subnet": "endpoints", "private_dns_zones": True},
         "compute_clusters": [
-            {"name": "cpu", "size": "Standard_DS3_v2", "max_instances": 2},
-            {"name": "spot", "size": "Standard_DS3_v2", "tier": "low_priority", "max_instances": 2},
+            {"name": "cpu", "size": "Standard_DS3_v2", "max_instances": 2, "subnet": "training"},
+            {
+                "name": "spot",
+                "size": "Standard_DS3_v2",
+                "tier": "low_priority",
+                "max_instances": 2,
+                "subnet": "training",
+            },
+        ],
+        "compute_instances": [
+            {
+                "name": "desk",
+                "size": "Standard_DS3_v2",
+                "assigned_user_object_id": person["object_id"],
+                "schedules": [{"action": "stop", "cron": "0 18 * * *"}],
+                "subnet": "training",
+            }
+        ],
+        "kubernetes_computes": [
+            {
+                "name": "k8s",
+                "resource_id": f"{managed}/managedClusters/aks",
+                "namespace": "training",
+            }
         ],
         "environments": [{"name": "sklearn", "image": "python:3.11"}],
+        "datastores": [{"name": "raw", "container_name": "raw"}],
+        "data_assets": [
+            {"name": "digits", "version": "1", "path": "azureml://datastores/raw/paths/digits/"}
+        ],
+        "roles": {"data_scientist": [person], "reader": [person]},
         "budget": {"monthly_usd": 100},
+        "diagnostic_settings": True,
     }
 
 
