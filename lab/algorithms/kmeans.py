@@ -74,8 +74,9 @@ def train() -> None:
     data = _read("train")
     if data is None:
         raise CustomerError("Channel 'train' is required")
+    test = _read("test")
     width, clusters = chosen["feature_dim"], chosen["k"]
-    for name, matrix in (("train", data), ("test", _read("test"))):
+    for name, matrix in (("train", data), ("test", test)):
         if matrix is not None and matrix.shape[1] != width:
             raise CustomerError(
                 f"feature_dim is {width}, but channel {name!r} has {matrix.shape[1]} columns"
@@ -89,16 +90,15 @@ def train() -> None:
         n_clusters=clusters,
         init=_INIT[init],
         batch_size=chosen.get("mini_batch_size", 5000),
+        # The service refines what its passes found with Lloyd's iterations; this has passes only.
+        max_iter=max(100, chosen.get("epochs", 1)),
         n_init=3,
         random_state=0,
     )
-    if chosen.get("epochs", 1) > 1:
-        model.set_params(max_iter=max(100, chosen["epochs"]))
     log(f"Fitting {clusters} centroids to {len(data)} records of {width} features")
     model.fit(data)
     names = chosen.get("eval_metrics", ["msd"])
     _score("train", model, data, names)
-    test = _read("test")
     if test is not None:
         _score("test", model, test, names)
     np.save(MODEL / "centroids.npy", model.cluster_centers_.astype(np.float32))

@@ -46,7 +46,12 @@ def csv(matrix: np.ndarray) -> bytes:
 
 
 def train(
-    lab: Any, name: str, image: str, data: dict[str, tuple[str, bytes]], **parameters: str
+    lab: Any,
+    name: str,
+    image: str,
+    data: dict[str, tuple[str, bytes]],
+    mode: str = "File",
+    **parameters: str,
 ) -> dict[str, Any]:
     channels = []
     for channel, (kind, body) in data.items():
@@ -56,17 +61,7 @@ def train(
         channels.append({"ChannelName": channel, "ContentType": kind, "DataSource": source})
     lab.sagemaker.create_training_job(
         TrainingJobName=name,
-        AlgorithmSpecification={
-            "TrainingImage": image,
-            "TrainingInputMode": "File",
-            "MetricDefinitions": [
-                {"Name": "test:msd", "Regex": r"#quality_metric: host=\S+, test msd <loss>=(\S+)"},
-                {
-                    "Name": "validation:rmse",
-                    "Regex": r".*\[[0-9]+\].*#011validation-rmse:([-+]?[0-9]*\.?[0-9]+).*",
-                },
-            ],
-        },
+        AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": mode},
         HyperParameters=parameters,
         InputDataConfig=channels,
         RoleArn="arn:aws:iam::123456789012:role/training/ml-train",
@@ -95,7 +90,8 @@ def test_kmeans_finds_the_centers(
     lab: Any, job_name: Callable[[], str], kind: str, encode: Callable[[np.ndarray], bytes]
 ) -> None:
     data = {"train": (kind, encode(points())), "test": (kind, encode(points()))}
-    job = train(lab, job_name(), KMEANS, data, k="3", feature_dim="2")
+    mode = "Pipe" if encode is recordio else "File"
+    job = train(lab, job_name(), KMEANS, data, mode, k="3", feature_dim="2")
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     found = np.load(io.BytesIO(model_file(lab, job, "centroids.npy")))
     nearest = np.linalg.norm(found[:, None] - CENTERS[None], axis=2).min(axis=0)
@@ -158,3 +154,13 @@ def test_xgboost_refuses_an_unknown_hyperparameter(lab: Any, job_name: Callable[
     data = {"train": ("text/csv", csv(points()))}
     job = train(lab, job_name(), XGBOOST, data, num_round="5", max_dept="3")
     assert "'max_dept' was unexpected" in json.dumps(job["FailureReason"])
+
+
+def test_a_built_in_algorithms_metrics_are_its_own(lab: Any, job_name: Callable[[], str]) -> None:
+    specification = {
+        "TrainingImage": KMEANS,
+        "TrainingInputMode": "File",
+        "MetricDefinitions": [{"Name": "x", "Regex": "x=(.*)"}],
+    }
+    with pytest.raises(lab.sagemaker.exceptions.ClientError, match="override the metric defin"):
+        lab.submit(job_name(), "", AlgorithmSpecification=specification)

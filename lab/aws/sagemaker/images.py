@@ -30,6 +30,24 @@ FRAMEWORKS = {
 # repository -> module of lab.algorithms
 ALGORITHMS = {"kmeans": "kmeans", "xgboost": "xgboost", "sagemaker-xgboost": "xgboost"}
 
+# What the service takes from these algorithms' logs by itself, as its documentation lists it.
+_XGBOOST_METRICS = (
+    "accuracy", "auc", "error", "f1", "logloss", "mae", "map", "merror", "mlogloss", "mse", "ndcg",
+    "rmse",
+)  # fmt: skip
+_METRICS = {
+    "kmeans": {
+        f"{channel}:{metric}": rf"#quality_metric: host=\S+, {channel} {metric} <loss>=(\S+)"
+        for channel in ("train", "test")
+        for metric in ("msd", "ssd")
+    },
+    "xgboost": {
+        f"{channel}:{metric}": rf"\[[0-9]+\].*#011{channel}-{metric}:([-+0-9.e]+)"
+        for channel in ("train", "validation")
+        for metric in _XGBOOST_METRICS
+    },
+}
+
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
     r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -46,6 +64,12 @@ class Image:
     # A tag or a digest.
     reference: str = "latest"
     algorithm: str | None = None
+
+    @property
+    def metric_definitions(self) -> list[dict[str, str]]:
+        """The metrics that a built-in algorithm has by itself."""
+        found = _METRICS.get(self.algorithm or "", {})
+        return [{"Name": name, "Regex": regex} for name, regex in found.items()]
 
     @property
     def notice(self) -> str | None:
@@ -85,6 +109,11 @@ def resolve(
         return Image(uri=uri, kind="own", repository=repository, reference=reference)
     scripted = "sagemaker_program" in hyperparameters or bool(algorithm.get("ContainerEntrypoint"))
     if repository in ALGORITHMS and not (repository in FRAMEWORKS and scripted):
+        if algorithm.get("MetricDefinitions"):
+            raise validation(
+                "You can't override the metric definitions for Amazon SageMaker algorithms. Please "
+                "retry your request without specifying metric definitions."
+            )
         return Image(
             uri=uri,
             kind="algorithm",

@@ -254,7 +254,8 @@ class Run:
                 self.name,
                 self._role.client("logs"),
                 service_client("cloudwatch", self._settings.region),
-                self._request["AlgorithmSpecification"].get("MetricDefinitions") or [],
+                self._request["AlgorithmSpecification"].get("MetricDefinitions")
+                or image.metric_definitions,
                 self._settings.home / "logs" / self.name,
             )
         self._say("Training", "Training image download completed. Training in progress.")
