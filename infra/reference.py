@@ -124,7 +124,8 @@ def _type(field: dict[str, Any], defs: dict[str, Any]) -> str:
         items = variant.get("items", {})
         return "list of sections" if "$ref" in _variant(items) else f"list of {_type(items, defs)}"
     if "anyOf" in variant:
-        return " or ".join(_type(option, defs) for option in variant["anyOf"])
+        options = [option for option in variant["anyOf"] if option.get("type") != "null"]
+        return " or ".join(_type(option, defs) for option in options)
     kind = str(variant.get("type", "any"))
     low, high = variant.get("minimum"), variant.get("maximum")
     if "exclusiveMinimum" in variant:
