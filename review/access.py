@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ _LIST_LIMIT = 12
 
 @dataclass(frozen=True, kw_only=True)
 class AccessChange:
-    """One change of access. ``level`` is ``public``, ``gains``, ``unknown`` or ``loses``.
+    """One change of access. ``level`` is ``public``, ``network``, ``gains``, ``unknown`` or ``loses``.
+
+    ``network`` is a new resource that the internet reaches and that still asks who one is; one that is opened later is ``public``.
 
     ``parts`` alternate between our words and names from the preview, words first, so that a rendering can quote the names.
     """
@@ -66,7 +69,7 @@ def access_changes(steps: Iterable[Step]) -> list[AccessChange]:
         check = _CHECKS.get(type_)
         if check:
             found.extend(check(step))
-    order = {"public": 0, "gains": 1, "unknown": 2, "loses": 3}
+    order = {"public": 0, "network": 1, "gains": 2, "unknown": 3, "loses": 4}
     return sorted(found, key=lambda item: (order[item.level], item.urn, item.parts))
 
 
@@ -105,6 +108,18 @@ def _renames(steps: Iterable[Step]) -> dict[str, str]:
             if isinstance(old, str) and isinstance(new, str) and old != new and len(old) > 5:
                 found[old] = new
     return found
+
+
+# Resources that hold their policy themselves.
+_HOLDERS = frozenset(
+    {
+        "aws:iam/role:Role",
+        "aws:iam/policy:Policy",
+        "aws:kms/key:Key",
+        "aws:sns/topic:Topic",
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
+    }
+)
 
 
 def _policy_changes(step: Step, type_: str, renames: Mapping[str, str]) -> Iterator[AccessChange]:
@@ -160,7 +175,8 @@ def _document_change(
                 "",
             )
     yield from _group(step, "gains", kind, name, [g for g in difference.gained if not g.is_public])
-    if step.op != "delete":
+    # What is new denies nobody what they had; what is gone allows nobody anything.
+    if step.op in ("update", "replace"):
         yield from _group(step, "loses", kind, name, difference.lost)
 
 
@@ -176,7 +192,8 @@ def _group(
     merged: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for (effect, principal, resource, condition), actions in groups.items():
         merged[(effect, principal, condition, *sorted(actions))].append(resource)
-    is_new = step.op == "create"
+    # A new policy of a role that exists is a gain of that role.
+    is_new = step.op == "create" and canonical_type(step.type) in _HOLDERS
     for (effect, principal, condition, *actions), resources in merged.items():
         parts = [kind, name, " is new and may do " if is_new else f" {level} "]
         if principal:
@@ -189,7 +206,7 @@ def _group(
         tail = f" ({_condition(condition)})" if condition else ""
         if resources == ["*"] and "*" not in actions:
             tail = f" on any resource{tail}"
-        else:
+        elif resources != [""]:
             parts += [" on ", *_join(resources)]
         if (
             effect == "Allow"
@@ -212,7 +229,10 @@ def _join(values: list[str]) -> list[str]:
 
 
 def _condition(text: str) -> str:
-    return "under a condition" if text else ""
+    keys = sorted(
+        {key for test in json.loads(text).values() if isinstance(test, dict) for key in test}
+    )
+    return f"on condition of {' and '.join(keys)}" if keys else "under a condition"
 
 
 def _document(state: State | None, key: str) -> Any:
@@ -437,12 +457,15 @@ def _switches(
         new = _after(step)
         if new is None:
             return
-        for path, opening, level, words in switches:
+        for path, opening, usual, words in switches:
+            level = usual
             before = _dig(step.old.inputs, path) if step.old else None
             if step.old is not None and before is None:
                 before = _dig(step.old.outputs, path)
             after = _dig(new.inputs, path)
             if after == opening and before != opening:
+                # Opened later: someone relied on its being closed.
+                level = "public" if level == "network" and step.op != "create" else level
                 yield _say(
                     step,
                     level,
@@ -498,8 +521,8 @@ _CHECKS: Mapping[str, Callable[[Step], Iterator[AccessChange]]] = {
     "azure-native:storage:StorageAccount": _switches(
         "storage account",
         ("allowBlobPublicAccess", True, "public", "may hold public blobs"),
-        ("publicNetworkAccess", "Enabled", "public", "is reachable from the internet"),
-        ("networkRuleSet.defaultAction", "Allow", "public", "is open to any network"),
+        ("publicNetworkAccess", "Enabled", "network", "is reachable from the internet"),
+        ("networkRuleSet.defaultAction", "Allow", "network", "is open to any network"),
         ("allowSharedKeyAccess", True, "gains", "can be used with account keys"),
     ),
     "azure-native:storage:BlobContainer": _switches(
@@ -509,8 +532,8 @@ _CHECKS: Mapping[str, Callable[[Step], Iterator[AccessChange]]] = {
     ),
     "azure-native:keyvault:Vault": _switches(
         "key vault",
-        ("properties.publicNetworkAccess", "Enabled", "public", "is reachable from the internet"),
-        ("properties.publicNetworkAccess", "enabled", "public", "is reachable from the internet"),
+        ("properties.publicNetworkAccess", "Enabled", "network", "is reachable from the internet"),
+        ("properties.publicNetworkAccess", "enabled", "network", "is reachable from the internet"),
         (
             "properties.enableRbacAuthorization",
             False,
@@ -520,14 +543,14 @@ _CHECKS: Mapping[str, Callable[[Step], Iterator[AccessChange]]] = {
     ),
     "azure-native:containerregistry:Registry": _switches(
         "registry",
-        ("publicNetworkAccess", "Enabled", "public", "is reachable from the internet"),
+        ("publicNetworkAccess", "Enabled", "network", "is reachable from the internet"),
         ("anonymousPullEnabled", True, "public", "lets anyone pull"),
         ("adminUserEnabled", True, "gains", "has an admin user with a password"),
     ),
     "azure-native:machinelearningservices:Workspace": _switches(
         "workspace",
-        ("publicNetworkAccess", "Enabled", "public", "is reachable from the internet"),
-        ("allowPublicAccessWhenBehindVnet", True, "public", "is reachable from the internet"),
+        ("publicNetworkAccess", "Enabled", "network", "is reachable from the internet"),
+        ("allowPublicAccessWhenBehindVnet", True, "network", "is reachable from the internet"),
         ("managedNetwork.isolationMode", "Disabled", "gains", "has no managed network"),
     ),
     "azure-native:machinelearningservices:Compute": _switches(
@@ -548,7 +571,7 @@ _CHECKS: Mapping[str, Callable[[Step], Iterator[AccessChange]]] = {
     ),
     "azure-native:operationalinsights:Workspace": _switches(
         "log workspace",
-        ("publicNetworkAccessForQuery", "Enabled", "public", "can be queried from the internet"),
+        ("publicNetworkAccessForQuery", "Enabled", "network", "can be queried from the internet"),
     ),
     "aws:sagemaker/notebookInstance:NotebookInstance": _switches(
         "notebook",

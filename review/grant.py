@@ -27,7 +27,10 @@ _TIES = (
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """One action on one resource for one principal. ``effect`` is Allow or Deny; ``condition`` is canonical JSON."""
+    """One action on one resource for one principal. ``effect`` is Allow or Deny; ``condition`` is canonical JSON.
+
+    ``resource`` is empty where the policy is of the resource itself, as a role's trust or a repository's policy is.
+    """
 
     effect: str
     principal: str
@@ -101,7 +104,7 @@ def _grants(statement: Mapping[str, Any]) -> Iterable[Grant]:
     text = json.dumps(_canonical(condition), sort_keys=True) if condition else ""
     for principal in _principals(statement):
         for action in _either(statement, "Action"):
-            for resource in _either(statement, "Resource") or ["*"]:
+            for resource in _either(statement, "Resource") or [""]:
                 yield Grant(effect, principal, action, resource, text)
 
 
@@ -146,7 +149,7 @@ def _is_covered(grant: Grant, by: Iterable[Grant]) -> bool:
 
 def _matches(pattern: str, text: str) -> bool:
     """IAM's own wildcards: ``*`` any characters, ``?`` one. A ``* but`` matches only itself."""
-    if pattern == text or pattern == "*":
+    if pattern in (text, "*", ""):
         return True
     if ("*" not in pattern and "?" not in pattern) or pattern.startswith("* but "):
         return False

@@ -73,6 +73,7 @@ _SHORTEN = (
     ("updated", 2),
     ("other", 2),
     ("access-loses", 2),
+    ("access-network", 2),
     ("created", 3),
     ("access-gains", 1),
     ("deleted", 1),
@@ -85,6 +86,7 @@ _SHORTEN = (
     ("deleted", 2),
     ("replaced", 2),
     ("losses", 2),
+    ("access-network", 3),
     ("access-gains", 3),
     ("job-warnings", 1),
     ("job-warnings", 3),
@@ -371,6 +373,7 @@ def _arrow(change: PropertyChange) -> str:
 
 _ACCESS_TITLES = {
     "public": "Opened to the public",
+    "network": "New and reachable from the internet, with sign-in",
     "gains": "Access gained",
     "unknown": "Access that cannot be compared",
     "loses": "Access lost",

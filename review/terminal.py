@@ -42,7 +42,9 @@ def _print_review(review: Review, console: Console) -> None:
     _jobs(console, "Warnings for jobs", warning, "bold yellow")
     _heading(console, "Access", len(review.access), "bold yellow")
     for access in review.access:
-        style = {"public": "red", "gains": "yellow", "unknown": "yellow"}.get(access.level, "dim")
+        style = {"public": "red", "network": "yellow", "gains": "yellow", "unknown": "yellow"}.get(
+            access.level, "dim"
+        )
         text = f"{access.text[:1].upper()}{access.text[1:]}"
         console.print(_line((f"  {access.level:<8}", style), (text, "")), highlight=False)
     _print_cost(console, review)

@@ -214,3 +214,69 @@ def test_no_gain_means_nothing_new_is_allowed(new):
         for action in ("s3:GetObject", "s3:PutObject", "ecr:Pull"):
             for resource in ("arn:a/x", "arn:b"):
                 assert allows(old, action, resource) or not allows(after, action, resource)
+
+
+def test_a_new_account_that_asks_for_sign_in_is_not_public_and_one_opened_later_is(digest):
+    type_ = "azure-native:machinelearningservices:Workspace"
+    digest.step("create", type_, "new", None, {"publicNetworkAccess": "Enabled"})
+    digest.step(
+        "update",
+        type_,
+        "opened",
+        {"publicNetworkAccess": "Disabled"},
+        {"publicNetworkAccess": "Enabled"},
+    )
+    assert [(level, text.split(" ")[1]) for level, text in said(digest)] == [
+        ("public", "opened"),
+        ("network", "new"),
+    ]
+
+
+def test_a_new_policy_of_a_role_is_a_gain_of_the_role(digest):
+    digest.step(
+        "create", ROLE_POLICY, "p", None, {"role": "trainer", "policy": policy(allow("s3:Get"))}
+    )
+    assert said(digest) == [("gains", "role trainer gains s3:Get on arn:aws:s3:::b/*")]
+
+
+def test_a_new_bucket_that_refuses_plain_http_takes_nothing_from_anyone(digest):
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": "*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    digest.step(
+        "create",
+        "aws:s3/bucketPolicy:BucketPolicy",
+        "p",
+        None,
+        {"bucket": "b", "policy": policy(deny)},
+    )
+    assert said(digest) == []
+
+
+def test_a_condition_is_told_by_its_keys(digest):
+    tied = allow("s3:Get", Condition={"StringEquals": {"aws:SourceAccount": "1"}})
+    assert change_policy(digest, policy(), policy(tied))[0][1].endswith(
+        "(on condition of aws:sourceaccount)"
+    )
+
+
+def test_a_policy_that_follows_a_renamed_bucket_changes_no_access(digest):
+    old, new = (
+        policy(allow("s3:Get", "arn:aws:s3:::old-bucket/*")),
+        policy(allow(["s3:Get", "s3:Put"], "arn:aws:s3:::new-bucket/*")),
+    )
+    digest.step(
+        "replace",
+        "aws:s3/bucket:Bucket",
+        "b",
+        {"bucket": "old-bucket"},
+        {"bucket": "new-bucket"},
+        replace=("bucket",),
+    )
+    assert change_policy(digest, old, new) == [
+        ("gains", "role trainer gains s3:Put on arn:aws:s3:::new-bucket/*")
+    ]
