@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from botocore.exceptions import ClientError
+
 from lab.home import LabError, require_loopback
 from lab.providers.sdk_types import UNKNOWN, Problem, ResourceType, resource_type
 
@@ -36,15 +38,23 @@ class Cloud:
         """Return a boto3 client of the lab."""
         return _client(service, self.region)
 
-    @functools.cached_property
+    @property
     def account_id(self) -> str:
         """The account, as STS tells it."""
-        return self.client("sts").get_caller_identity()["Account"]
+        return _account_id(_endpoint("sts"))
 
     def arn(self, service: str, resource: str, *, region: bool = True) -> str:
         """Return an ARN in this account."""
         where = self.region if region else ""
         return f"arn:{self.partition}:{service}:{where}:{self.account_id}:{resource}"
+
+
+@functools.cache
+def _account_id(endpoint: str) -> str:
+    import boto3
+
+    sts = boto3.client("sts", region_name="us-east-1", endpoint_url=endpoint)
+    return sts.get_caller_identity()["Account"]
 
 
 _clients_lock = threading.Lock()
@@ -245,6 +255,19 @@ def change_tags(
         untag(gone)
     if changed:
         tag(changed)
+
+
+def is_gone(error: ClientError) -> bool:
+    """Say whether a service means that there is no such thing."""
+    code = error.response.get("Error", {}).get("Code", "")
+    message = error.response.get("Error", {}).get("Message", "")
+    return (
+        code in ("404", "NoSuchEntity", "NotFound", "NotFoundException", "NoSuchTagSet")
+        or code.startswith(("NoSuch", "ResourceNotFound"))
+        or code.endswith((".NotFound", "NotFoundException", "NotFoundError"))
+        or (code == "ValidationException" and "does not exist" in message)
+        or (code == "ValidationException" and "RecordNotFound" in message)
+    )
 
 
 # -- small things

@@ -7,11 +7,12 @@ in by check, and a diff holds old outputs against new inputs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,7 +21,7 @@ from pulumi.provider.experimental.property_value import Computed, PropertyValue
 
 from lab.home import LabError
 from lab.providers.aws import functions, kinds
-from lab.providers.aws.kind import Cloud, Kind, Values
+from lab.providers.aws.kind import Cloud, Kind, Values, is_gone
 from lab.providers.sdk_types import UNKNOWN, Property, Shape, UnknownTypeError, problems
 
 DEFAULTS = "__defaults"
@@ -447,38 +448,19 @@ def _settled(kind: Kind, outputs: Values, known: Values) -> Values:
     return {**merged, **told}
 
 
-def is_gone(error: ClientError) -> bool:
-    """Say whether a service means that there is no such thing."""
-    code = error.response.get("Error", {}).get("Code", "")
-    message = error.response.get("Error", {}).get("Message", "")
-    return (
-        code in ("404", "NoSuchEntity", "NotFound", "NotFoundException", "NoSuchTagSet")
-        or code.startswith(("NoSuch", "ResourceNotFound"))
-        or code.endswith((".NotFound", "NotFoundException", "NotFoundError"))
-        or code in ("ServerSideEncryptionConfigurationNotFoundError",)
-        or (code == "ValidationException" and "does not exist" in message)
-        or (code == "ValidationException" and "RecordNotFound" in message)
-    )
-
-
-class _explained:
-    """Turns a failed call into one line: which resource, what was done, what the cloud said."""
-
-    def __init__(self, action: str, urn: str) -> None:
-        self._what = f"{action} {urn.rpartition('::')[2] or urn.strip(':')}"
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, ClientError):
-            told = error.response.get("Error", {})
-            raise AwsProviderError(
-                f"{self._what}: {error.operation_name} was refused: "
-                f"{told.get('Code')}: {told.get('Message')}"
-            ) from None
-        if isinstance(error, BotoCoreError):
-            raise AwsProviderError(f"{self._what}: {error}") from None
+@contextlib.contextmanager
+def _explained(action: str, urn: str) -> Generator[None]:
+    """Turn a failed call into one line: which resource, what was done, what the cloud said."""
+    what = f"{action} {urn.rpartition('::')[2] or urn.strip(':')}"
+    try:
+        yield
+    except ClientError as error:
+        told = error.response.get("Error", {})
+        raise AwsProviderError(
+            f"{what}: {error.operation_name} was refused: {told.get('Code')}: {told.get('Message')}"
+        ) from None
+    except BotoCoreError as error:
+        raise AwsProviderError(f"{what}: {error}") from None
 
 
 # -- values

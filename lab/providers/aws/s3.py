@@ -16,6 +16,7 @@ from lab.providers.aws.kind import (
     all_tags,
     document,
     facts,
+    is_gone,
     names,
     tag_list,
     tag_map,
@@ -273,8 +274,6 @@ class BucketOwnershipControls(BucketSetting):
 
 def _optional(call: Callable[[], Any]) -> Any:
     """Return what a call gives, or None where the bucket has no such setting."""
-    from lab.providers.aws.provider import is_gone
-
     try:
         return call()
     except ClientError as error:

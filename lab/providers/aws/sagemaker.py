@@ -18,6 +18,7 @@ from lab.providers.aws.kind import (
     all_tags,
     change_tags,
     facts,
+    is_gone,
     names,
     tag_list,
     tag_map,
@@ -123,8 +124,6 @@ class SageMakerKind(Kind):
         _until(is_ready, f"{id_} to be {' or '.join(self.ready)}")
 
     def delete(self, cloud: Cloud, id_: str, state: Values) -> None:
-        from lab.providers.aws.provider import is_gone
-
         getattr(cloud.client("sagemaker"), f"delete_{self.noun}")(
             **self.where(id_), **self.delete_options(state)
         )
