@@ -1,6 +1,7 @@
 """Train in a container of one's own: no toolkit, only the folders that the service makes.
 
-SageMaker writes hyperparameters to a file and gives fixed folders below /opt/ml; on Azure ML they come as SM_* variables.
+SageMaker writes hyperparameters to a file and gives fixed folders below /opt/ml; on Azure ML they come as SM_*
+variables.
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo.html
 """
 

@@ -1,6 +1,7 @@
 """Train a linear classifier on scikit-learn's handwritten digits, an epoch at a time.
 
-The same script on SageMaker and on Azure ML: hyperparameters come as --key value, the folders as SM_* variables. After each
+The same script on SageMaker and on Azure ML: hyperparameters come as --key value, the folders as SM_*
+variables. After each
 epoch it writes a checkpoint; started again it goes on from there and ends with the result it would have had without
 interruption, because all that the next epoch needs (weights, counters, random state) is in the checkpoint.
 """

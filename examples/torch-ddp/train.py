@@ -1,6 +1,7 @@
 """Train a small network on scikit-learn's digits in several processes, with PyTorch's DistributedDataParallel on CPUs.
 
-Both clouds start the processes with torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), which init_process_group
+Both clouds start the processes with torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), which
+init_process_group
 reads. Each process sees its share of the data; gradients are averaged, so that all end with the same weights.
 """
 
