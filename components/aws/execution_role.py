@@ -37,8 +37,8 @@ class ExecutionRoleArgs:
 class ExecutionRole(pulumi.ComponentResource):
     """Role that only SageMaker may assume, and only for this account.
 
-    A job that runs as it may read and write the stack's bucket, pull the stack's images, write
-    training logs and metrics, and use the stack's key through S3. Nothing more: no
+    A job that runs as it may read and write the stack's bucket, pull the stack's images and those
+    that Amazon shares, write training logs and metrics, and use the stack's key through S3. Nothing more: no
     AmazonSageMakerFullAccess, no other bucket unless given, no further role to pass. It is free.
     """
 
@@ -140,33 +140,46 @@ def job_policy(args: ExecutionRoleArgs, kms_key_arns: Sequence[str]) -> dict[str
             "Condition": {"StringLike": {"cloudwatch:namespace": "/aws/sagemaker/*"}},
         },
     ]
-    if args.repository_names:
-        statements += [
-            {
-                "Sid": "SignInToRegistry",
-                "Effect": "Allow",
-                "Action": "ecr:GetAuthorizationToken",
-                "Resource": "*",  # the action knows no resources
-            },
-            {
-                "Sid": "PullImages",
-                "Effect": "Allow",
-                "Action": [
-                    "ecr:BatchCheckLayerAvailability",
-                    "ecr:BatchGetImage",
-                    "ecr:GetDownloadUrlForLayer",
-                ],
-                "Resource": [
-                    repository_arn(args.region, args.account_id, name)
-                    for name in args.repository_names
-                ],
-            },
-        ]
+    statements += _image_statements(args)
     if kms_key_arns:
         statements += _key_statements(kms_key_arns)
     if args.in_vpc:
         statements += _network_statements(args)
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+_PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+def _image_statements(args: ExecutionRoleArgs) -> list[dict[str, Any]]:
+    """Return what pulls a job's image: the stack's own repositories, and SageMaker's images.
+
+    Amazon keeps those in accounts of its own, others in each region; without the right to pull from
+    them a job of a framework or built-in algorithm fails, and they in turn let every account in.
+    https://github.com/aws/deep-learning-containers/issues/759
+    """
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "SignInToRegistry",
+            "Effect": "Allow",
+            "Action": "ecr:GetAuthorizationToken",
+            "Resource": "*",  # the action knows no resources
+        },
+        {
+            "Sid": "PullSharedImages",
+            "Effect": "Allow",
+            "Action": _PULL,
+            "Resource": f"arn:{partition(args.region)}:ecr:{args.region}:*:repository/*",
+            # This account's other images stay out of reach.
+            "Condition": {"StringNotEquals": {"aws:ResourceAccount": args.account_id}},
+        },
+    ]
+    if args.repository_names:
+        own = [repository_arn(args.region, args.account_id, name) for name in args.repository_names]
+        statements.append(
+            {"Sid": "PullImages", "Effect": "Allow", "Action": _PULL, "Resource": own}
+        )
+    return statements
 
 
 def _key_statements(kms_key_arns: Sequence[str]) -> list[dict[str, Any]]:

@@ -96,10 +96,12 @@ def _holds(operator: str, key: str, expected: Any, context: Context) -> bool:
     if_exists = plain.endswith("IfExists")
     compare = _OPERATORS[plain.removesuffix("IfExists")]
     if key not in context:
-        return if_exists or for_all == "ForAllValues"
+        return if_exists or for_all == "ForAllValues" or plain.startswith("StringNot")
     expected = [_with_variables(str(each), context) for each in _list(expected)]
     actual = [str(each) for each in _list(context[key])]
     matches = [any(compare(each, want) for want in expected) for each in actual]
+    if plain.startswith("StringNot"):
+        return all(compare(each, want) for each in actual for want in expected)
     if for_all == "ForAllValues":
         return all(matches)
     assert not for_all, f"{operator} is not evaluated here"
@@ -108,6 +110,7 @@ def _holds(operator: str, key: str, expected: Any, context: Context) -> bool:
 
 _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda actual, expected: actual == expected,
+    "StringNotEquals": lambda actual, expected: actual != expected,
     "StringLike": lambda actual, expected: _like(expected, actual),
     "ArnLike": lambda actual, expected: _like(expected, actual),
     "ArnEquals": lambda actual, expected: _like(expected, actual),

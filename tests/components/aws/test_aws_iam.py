@@ -43,6 +43,8 @@ JOB_ROLE = job_policy(
     ),
     [KEY, LAKE_KEY],
 )
+OWN_ACCOUNT = {"aws:ResourceAccount": ACCOUNT}
+AMAZON_IMAGE = f"arn:aws:ecr:{REGION}:763104351884:repository/pytorch-training"
 METRICS = {"cloudwatch:namespace": "/aws/sagemaker/TrainingJobs"}
 GRANT = {"kms:GrantIsForAWSResource": "true"}
 
@@ -73,7 +75,9 @@ GRANT = {"kms:GrantIsForAWSResource": "true"}
         ("ecr:BatchGetImage", REPOSITORY, {}, True),
         ("ecr:GetAuthorizationToken", ANY, {}, True),
         ("ecr:PutImage", REPOSITORY, {}, False),
-        ("ecr:BatchGetImage", f"arn:aws:ecr:{HERE}:repository/other", {}, False),
+        ("ecr:BatchGetImage", f"arn:aws:ecr:{HERE}:repository/other", OWN_ACCOUNT, False),
+        ("ecr:BatchGetImage", AMAZON_IMAGE, {"aws:ResourceAccount": "763104351884"}, True),
+        ("ecr:PutImage", AMAZON_IMAGE, {"aws:ResourceAccount": "763104351884"}, False),
         # logs and metrics
         ("logs:CreateLogStream", f"{LOGS}:log-stream:digits-1/algo-1", {}, True),
         ("logs:PutLogEvents", f"{LOGS}:log-stream:digits-1/algo-1", {}, True),
@@ -120,7 +124,7 @@ def test_a_job_in_a_vpc_may_attach_to_it() -> None:
     assert allows([policy], "ec2:DescribeSubnets", ANY)
     assert not allows([policy], "ec2:RunInstances", f"arn:aws:ec2:{HERE}:instance/*")
     assert not allows([policy], "kms:Decrypt", KEY), "with no key in config there is none to use"
-    assert not allows([policy], "ecr:GetAuthorizationToken", ANY)
+    assert not allows([policy], "ecr:BatchGetImage", REPOSITORY, OWN_ACCOUNT)
 
 
 @pytest.mark.parametrize(
