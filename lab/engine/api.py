@@ -140,13 +140,18 @@ def _run(operation: Operation, file: StateFile, is_dry: bool) -> Result:
         replace_targets=Targets(operation.replace),
         target_dependents=operation.target_dependents,
     )
-    _check_destroy(operation, options, snapshot)
     log = _EventLog(operation.events_path) if operation.events_path is not None else None
     listeners: list[Callable[[Event], None]] = [log] if log is not None else []
     if operation.on_event is not None:
         listeners.append(operation.on_event)
     emitter = Emitter(listeners)
     emitter.hidden = [item.value for item in config.values() if item.is_secret and item.value]
+    try:
+        _check_destroy(operation, options, snapshot, emitter)
+    except LabError:
+        if log is not None:
+            log.close()
+        raise
     journal = None if is_dry else Journal(file, snapshot)
     result: Result_ = "failed"
     deployment: Deployment | None = None
@@ -218,7 +223,9 @@ def _require_program(operation: Operation) -> None:
         )
 
 
-def _check_destroy(operation: Operation, options: Options, snapshot: Snapshot) -> None:
+def _check_destroy(
+    operation: Operation, options: Options, snapshot: Snapshot, emitter: Emitter
+) -> None:
     """A destroy or a refresh cannot be of what is not there."""
     if operation.kind not in ("refresh", "destroy"):
         return
@@ -228,8 +235,17 @@ def _check_destroy(operation: Operation, options: Options, snapshot: Snapshot) -
             raise LabError(f"no resource named '{target}' found")
     if operation.kind == "destroy":
         for state in snapshot.resources:
-            hooks = state.resource_hooks
-            if hooks.get("BeforeDelete") or hooks.get("AfterDelete"):
+            names = [
+                name
+                for kind in ("BeforeDelete", "AfterDelete")
+                for name in state.resource_hooks.get(kind, ())
+            ]
+            if names:
+                emitter.error(
+                    "Resource has delete hooks registered, but the program is not running. "
+                    f"Hooks: {', '.join(names)}",
+                    state.urn,
+                )
                 raise LabError(
                     f"{state.urn} has delete hooks, and a destroy does not run the program, where they are. "
                     "Take the hooks off with an up first"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -89,6 +88,7 @@ _TITLES = {
     ("up", False): "Updating",
     ("refresh", False): "Refreshing",
     ("refresh", True): "Previewing refresh",
+    ("import", False): "Importing",
     ("destroy", False): "Destroying",
     ("destroy", True): "Previewing destroy",
 }
@@ -509,10 +509,3 @@ def _summary(result: Result, is_preview: bool) -> Iterator[tuple[str, str]]:
     yield f"Duration: {result.duration_seconds:.1f}s", ""
     if not result.ok:
         yield f"The {'preview' if is_preview else 'update'} {result.result}.", "red"
-
-
-def main_stream() -> TextIO:
-    return sys.stdout
-
-
-DisplayFactory = Callable[..., Display]
