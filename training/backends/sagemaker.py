@@ -460,6 +460,7 @@ def _translated(call: Callable[[], T]) -> T:
     """Run one call and turn what botocore raises into our errors; unknown ones pass."""
     import botocore.exceptions as core
     from boto3.exceptions import S3UploadFailedError
+    from pydantic import ValidationError
 
     try:
         return call()
@@ -472,7 +473,9 @@ def _translated(call: Callable[[], T]) -> T:
     except (
         core.NoCredentialsError,
         core.PartialCredentialsError,
+        core.CredentialRetrievalError,
         core.TokenRetrievalError,
+        core.SSOError,
     ) as error:
         raise AuthError(
             f"no AWS credentials: {error}. Sign in with: aws sso login (or set AWS_PROFILE)"
@@ -485,6 +488,10 @@ def _translated(call: Callable[[], T]) -> T:
         raise TransientError(str(error)) from error
     except core.ParamValidationError as error:
         raise RejectedError("ParamValidation", str(error)) from error
+    except ValidationError as error:  # sagemaker.core's shapes are pydantic's
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RejectedError("ParamValidation", f"{place}: {first['msg']}") from error
 
 
 def _meaning(error: Any) -> Exception:
