@@ -53,8 +53,8 @@ def drill(
 ) -> None:
     """Run JOB's script on this machine, interrupt it with SIGTERM, start it again over the same checkpoint folder.
 
-    Needs the script's own packages in this Python, and its data on this machine. No cloud, no account. Exit code 3 where it
-    starts over.
+    Needs the script's own packages in this Python, and its data on this machine. No cloud, no account. Exit
+    code 3 where it starts over.
     """
     from review.drill import drill as run_drill
     from review.spot import lint

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
-    """Compare what a stack allows with both clouds' quotas. Raises what the SDKs raise, such as for lack of credentials."""
+    """Compare what a stack allows with both clouds' quotas.
+
+    Raises what the SDKs raise, such as for lack of credentials.
+    """
     return [*_ask_aws(outputs), *_ask_azure(outputs)]
 
 

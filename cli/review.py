@@ -1,4 +1,4 @@
-"""``trainstack review``: what a preview destroys, opens, costs and breaks, as a pull-request comment or on the terminal."""
+"""``trainstack review``: what a preview destroys, opens, costs and breaks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class ReviewFailedError(Exception):
     "--fail-on",
     default="",
     metavar="WORDS",
-    help="Exit with 3 on any of: data-loss, replace, delete, public, access, jobs, policy, quota, cost>USD. Comma between.",
+    help="Exit with 3 on any of, comma between: data-loss, replace, delete, public, access, jobs, "
+    "policy, quota, cost>USD.",
 )
 @click.option(
     "--jobs",
@@ -85,7 +86,8 @@ def review(
 ) -> None:
     """Review PREVIEWS, each from `pulumi preview --json` or from the lab; `-` reads standard input.
 
-    First what can lose data, then jobs that would break, replacements and why, deletes, access, cost, updates and creates.
+    First what can lose data, then jobs that would break, replacements and why, deletes, access, cost, updates
+    and creates.
 
     \b
     pulumi preview --json > preview.json

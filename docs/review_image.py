@@ -1,4 +1,7 @@
-"""Draws a review as GitHub shows it: ``python docs/review_image.py REVIEW.md docs/images/review.png``. Needs chromium."""
+"""Draws a review as GitHub shows it: ``python docs/review_image.py REVIEW.md docs/images/review.png``.
+
+Needs chromium.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 _STYLE = """
-body { font: 14px/1.5 -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", Helvetica, Arial, sans-serif; color: #1f2328;
-  background: #fff; margin: 0; padding: 24px; }
+body { font: 14px/1.5 -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", Helvetica, Arial, sans-serif; 
+  color: #1f2328; background: #fff; margin: 0; padding: 24px; }
 main { max-width: 920px; border: 1px solid #d1d9e0; border-radius: 6px; padding: 16px 24px; }
 h2 { font-size: 1.4em; border-bottom: 1px solid #d1d9e0b3; padding-bottom: .3em; margin: 0 0 12px; }
 h3 { font-size: 1.15em; margin: 20px 0 8px; }
 ul { padding-left: 2em; margin: 0 0 12px; } li + li { margin-top: 4px; }
-code { font: 85% ui-monospace, "DejaVu Sans Mono", Menlo, monospace; background: #818b981f; border-radius: 6px; padding: .2em .4em;
-  overflow-wrap: anywhere; }
+code { font: 85% ui-monospace, "DejaVu Sans Mono", Menlo, monospace; background: #818b981f; border-radius: 6px;
+  padding: .2em .4em;  overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: 13px; margin: 0 0 12px; }
 th, td { border: 1px solid #d1d9e0; padding: 5px 11px; } tr:nth-child(2n) { background: #f6f8fa; }
 details { margin: 12px 0; } summary { cursor: pointer; } sub { color: #59636e; }

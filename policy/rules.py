@@ -1,7 +1,8 @@
 """The rules a training stack keeps: plain functions over a resource's type and properties, with no Pulumi import.
 
-``policy/__main__.py`` serves them to ``pulumi preview --policy-pack policy``; ``trainstack review --policy`` runs them on a
-preview. A rule is given what the program asked for; a value that only ``up`` will know breaks no rule.
+``policy/__main__.py`` serves them to ``pulumi preview --policy-pack policy``; ``trainstack review --policy``
+runs them on a preview. A rule is given what the program asked for; a value that only ``up`` will know breaks no
+rule.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ StackCheck = Callable[[Sequence[Resource], Settings], Iterator[tuple[Resource | 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule. ``check`` yields a sentence for each thing that breaks it; ``check_stack`` sees all resources at once."""
+    """One rule.
+
+    ``check`` yields a sentence for each thing that breaks it; ``check_stack`` sees all resources at once.
+    """
 
     id: str
     why: str
@@ -524,7 +528,8 @@ def check(
 ) -> list[Violation]:
     """Return every violation, mandatory first, then by rule and resource.
 
-    ``is_whole`` false leaves out the rules that look for something missing from the stack: a preview lists only what changes.
+    ``is_whole`` false leaves out the rules that look for something missing from the stack: a preview lists only
+    what changes.
     """
     config = config or PolicyConfig()
     listed = sorted(resources, key=lambda item: item.urn)

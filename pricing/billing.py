@@ -61,8 +61,8 @@ def billed(
     """Return what a job has cost so far.
 
     SageMaker bills ``BillableTimeInSeconds x InstanceCount``
-    (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html); Azure ML bills the nodes while
-    they run, so the run's duration is the least and the idle tail comes after it.
+    (https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html); Azure ML bills the
+    nodes while they run, so the run's duration is the least and the idle tail comes after it.
     """
     prices = catalog or load_catalog()
     tagged = status.tags.get(ESTIMATE_TAG)

@@ -158,7 +158,8 @@ class Catalog:
             return f"the catalogue has no {title} {name!r}; fill it with: {refresh}"
         elsewhere = sorted(r for r, p in instance.prices.items() if r and p.on_demand is not None)
         known = f" (it has one in {', '.join(elsewhere)})" if elsewhere else ""
-        return f"the catalogue has no price of {name} in {region or 'an unknown region'}{known}; fill it with: {refresh}"
+        where = region or "an unknown region"
+        return f"the catalogue has no price of {name} in {where}{known}; fill it with: {refresh}"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Which instance of the other cloud is nearest to an instance: same purpose, same accelerators, then vCPUs and memory."""
+"""Which instance of the other cloud is nearest: same purpose, same accelerators, then vCPUs and memory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def compare(
 ) -> list[Pair]:
     """Return every Azure size with its nearest SageMaker training type, by purpose, then size.
 
-    Nearest: the same purpose and the same GPUs (card and count) where it has any; among those the least distance in vCPUs and
-    memory, each counted in doublings. A size with no counterpart is listed with none. A type with a price in the region is
-    preferred among equally near ones.
+    Nearest: the same purpose and the same GPUs (card and count) where it has any; among those the least
+    distance in vCPUs and memory, each counted in doublings. A size with no counterpart is listed with none. A
+    type with a price in the region is preferred among equally near ones.
     """
     types = [item for item in catalog.of("aws") if item.trains and item.vcpus and item.memory_gib]
     pairs = []

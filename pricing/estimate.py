@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class JobEstimate:
-    """A job's cost on one cloud, in US dollars. A figure is None where the catalogue has no price, and ``reason`` says why.
+    """A job's cost on one cloud, in US dollars.
 
-    ``worst_case_usd`` is what a cap is held against: on-demand price (low-priority where the job takes that and it is known)
-    x instances x max_wait for spot, else max_runtime. What is billed after the job ends is ``tail_usd``, beside it.
+    A figure is None where the catalogue has no price, and ``reason`` says why.
+
+    ``worst_case_usd`` is what a cap is held against: on-demand price (low-priority where the job takes that and
+    it is known) x instances x max_wait for spot, else max_runtime. What is billed after the job ends is
+    ``tail_usd``, beside it.
     """
 
     cloud: Cloud

@@ -1,8 +1,8 @@
 """Brings prices from the clouds' public price lists into the catalogue's files, each with its source and today's date.
 
 No account is needed. SageMaker: the price list files, https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-the-aws-price-list-bulk-api.html.
-Azure: https://learn.microsoft.com/rest/api/cost-management/retail-prices/azure-retail-prices. A file is replaced as a whole, once
-everything has come in; rows of other regions stay as they are.
+Azure: https://learn.microsoft.com/rest/api/cost-management/retail-prices/azure-retail-prices. A file is
+replaced as a whole, once everything has come in; rows of other regions stay as they are.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ def refresh_azure(
     base: str = AZURE_BASE,
     timeout_seconds: float = 60,
 ) -> Refreshed:
-    """Fill one region's Linux pay-as-you-go and Low Priority prices of the sizes that the catalogue has. Raises PriceError."""
+    """Fill one region's Linux pay-as-you-go and Low Priority prices of the sizes that the catalogue has.
+
+    Raises PriceError.
+    """
     sizes = {row["vm_size"] for row in read_rows(folder / AZURE_FILE)}
     prices: dict[str, dict[str, str]] = {}
     doubtful: set[str] = set()
@@ -118,7 +121,7 @@ def refresh_azure(
 
 
 def _aws_prices(offer: dict[str, Any]) -> dict[str, Decimal]:
-    """Return training prices by type: usage types ``<REGION>-Train:<TYPE>`` only, which leaves out spot, warm pools, hosting."""
+    """Return training prices by type, of usage types ``<REGION>-Train:<TYPE>``: no spot, warm pools or hosting."""
     prices: dict[str, Decimal] = {}
     terms = _dig(offer, "terms", "OnDemand") or {}
     for sku, product in (offer.get("products") or {}).items():
@@ -142,7 +145,8 @@ def _azure_items(region: str, base: str, timeout_seconds: float) -> Iterator[dic
     query = urllib.parse.urlencode(
         {
             "api-version": _AZURE_API,
-            "$filter": f"serviceName eq 'Virtual Machines' and armRegionName eq '{region}' and priceType eq 'Consumption'",
+            "$filter": f"serviceName eq 'Virtual Machines' and armRegionName eq '{region}' "
+            "and priceType eq 'Consumption'",
         }
     )
     url: str | None = f"{base}/api/retail/prices?{query}"

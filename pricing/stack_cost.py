@@ -1,7 +1,8 @@
 """What a stack costs a month: a floor that is paid with nobody using it, and a ceiling with everything at its maximum.
 
-Only what exists by itself is counted: clusters, compute instances, keys, registries, endpoints. What is billed by use (bytes
-stored, jobs run on SageMaker, logs taken in) is named as not counted. The inputs are resources as Pulumi has them.
+Only what exists by itself is counted: clusters, compute instances, keys, registries, endpoints. What is billed
+by use (bytes stored, jobs run on SageMaker, logs taken in) is named as not counted. The inputs are resources as
+Pulumi has them.
 """
 
 from __future__ import annotations
@@ -295,8 +296,8 @@ def duration_seconds(value: Any) -> int | None:
 def scheduled_hours_a_week(entries: Any) -> Decimal | None:
     """Return how long a compute instance runs a week by its start and stop schedules, or None where they do not say.
 
-    Read: cron expressions of fixed minutes, hours and week days (``0 8 * * 1-5``), and weekly recurrences. From each start to
-    the next stop counts.
+    Read: cron expressions of fixed minutes, hours and week days (``0 8 * * 1-5``), and weekly recurrences. From
+    each start to the next stop counts.
     """
     moments: list[tuple[int, str]] = []
     for entry in entries if isinstance(entries, list) else ():

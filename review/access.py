@@ -42,9 +42,11 @@ _LIST_LIMIT = 12
 class AccessChange:
     """One change of access. ``level`` is ``public``, ``network``, ``gains``, ``unknown`` or ``loses``.
 
-    ``network`` is a new resource that the internet reaches and that still asks who one is; one that is opened later is ``public``.
+    ``network`` is a new resource that the internet reaches and that still asks who one is; one that is opened
+    later is ``public``.
 
-    ``parts`` alternate between our words and names from the preview, words first, so that a rendering can quote the names.
+    ``parts`` alternate between our words and names from the preview, words first, so that a rendering can quote
+    the names.
     """
 
     level: str
@@ -170,9 +172,7 @@ def _document_change(
                 name,
                 " lets anyone do ",
                 grant.action,
-                " on ",
-                grant.resource,
-                "",
+                *((" on ", grant.resource) if grant.resource else ()),
             )
     yield from _group(step, "gains", kind, name, [g for g in difference.gained if not g.is_public])
     # What is new denies nobody what they had; what is gone allows nobody anything.
@@ -270,7 +270,7 @@ def _managed_policies(step: Step, old: set[str], new: set[str]) -> Iterator[Acce
 
 
 def _owner(step: Step, holder: str) -> str:
-    """Name whose policy it is: the logical name of the role or bucket where the state says which, else the step's own."""
+    """Name whose policy it is: the role's or bucket's logical name where the state says which."""
     key = {"role": "role", "bucket": "bucket", "user": "user", "repository": "repository"}.get(
         holder
     )

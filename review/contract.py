@@ -1,7 +1,7 @@
 """Which job files a change of the stack breaks: each is held against the stack as it would be, and as it is now.
 
-What the stack is now comes from its outputs: saved ones, or those that the preview itself carries. What it would be comes from
-the planned resources, since a preview has no new outputs.
+What the stack is now comes from its outputs: saved ones, or those that the preview itself carries. What it
+would be comes from the planned resources, since a preview has no new outputs.
 """
 
 from __future__ import annotations
@@ -551,7 +551,8 @@ def _check_aws(
         yield {
             "problem": f"instance type {aws.instance_type} is not allowed",
             "change": changes.of("limits", ""),
-            "fix": f"Use one of {_listed(view.allowed_types)} in compute.aws.instance_type, or allow it in limits.instance_types.",
+            "fix": f"Use one of {_listed(view.allowed_types)} in compute.aws.instance_type, or allow it in "
+            "limits.instance_types.",
         }
     if view.max_runtime_seconds is not None and spec.max_runtime_seconds > view.max_runtime_seconds:
         yield {
@@ -697,7 +698,8 @@ def _check_price(spec: JobSpec, view: StackView, now: StackOutputs | None) -> It
             yield Broken(
                 job="",
                 cloud=cloud,
-                problem=f"it may cost {estimate.worst_case_usd:,.2f} USD and the stack's cap is {now.job_price_cap_usd:,.2f}",
+                problem=f"it may cost {estimate.worst_case_usd:,.2f} USD and the stack's cap is "
+                f"{now.job_price_cap_usd:,.2f}",
                 change=f"it runs on {estimate.instance}",
                 fix="Lower max_runtime or compute.instances, or submit it with --over-cap and a reason.",
             )

@@ -1,4 +1,4 @@
-"""What changes in one resource, property by property: path, old value, new value, and whether it forces a replacement."""
+"""What changes in one resource, by property: path, old value, new value, and whether it forces a replacement."""
 
 from __future__ import annotations
 

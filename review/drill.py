@@ -1,7 +1,7 @@
-"""Interrupts a job's script on this machine as a spot interruption would, starts it again and watches whether it resumes.
+"""Interrupts a job's script here as a spot interruption would, starts it again and watches whether it resumes.
 
-The script gets the training contract: ``--key value`` arguments and the SM_* variables, in folders of its own. That it resumed
-is seen from the files it opens: the second run reads a checkpoint that the first one wrote.
+The script gets the training contract: ``--key value`` arguments and the SM_* variables, in folders of its own.
+That it resumed is seen from the files it opens: the second run reads a checkpoint that the first one wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from training.job import JobSpec
 
-# Imported by every Python of the run before the script: writes down which files below the checkpoint folder are opened to read.
+# Imported by every Python of the run before the script: writes down which files below the checkpoint folder are
+# opened to read.
 _WATCHER = """
 import os, sys
 
@@ -92,8 +93,9 @@ def drill(
     """Run the script, interrupt it with SIGTERM, run it again over the same checkpoint folder.
 
     The interruption comes ``after_seconds``, or as soon as the first checkpoint is complete; SIGKILL follows after
-    ``grace_seconds`` (SageMaker and Azure give two minutes and 30 seconds). ``on_line`` gets each line with the number of the
-    run. Waits for both runs. Raises DrillError where the job is no script, or needs data that is not on this machine.
+    ``grace_seconds`` (SageMaker and Azure give two minutes and 30 seconds). ``on_line`` gets each line with the
+    number of the run. Waits for both runs. Raises DrillError where the job is no script, or needs data that is
+    not on this machine.
     """
     arguments, inputs = _what(spec)
     with tempfile.TemporaryDirectory(prefix="trainstack-drill-") as name:

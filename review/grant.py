@@ -55,7 +55,7 @@ class GrantDiff:
 
 
 def parse_document(value: Any) -> tuple[Grant, ...] | None:
-    """Return a policy document's grants, or None where the value is no readable document (unknown, secret, not JSON)."""
+    """Return a policy document's grants, or None where the value is none (unknown, secret, not JSON)."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

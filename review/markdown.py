@@ -1,8 +1,8 @@
-"""Renders reviews as one Markdown comment that GitHub takes: under its limit, with nothing in it that a value could inject.
+"""Renders reviews as one Markdown comment that GitHub takes: under its limit, with nothing that a value injects.
 
 Every text that does not come from this project stands in a code span or a fence, which is where GitHub expands neither
-mentions nor HTML. When the comment would be too long, the least important parts are shortened first: creates, then updates,
-then explanations; a destructive change is named as long as its bare name fits.
+mentions nor HTML. When the comment would be too long, the least important parts are shortened first: creates,
+then updates, then explanations; a destructive change is named as long as its bare name fits.
 https://docs.github.com/rest/issues/comments
 """
 

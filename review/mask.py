@@ -1,8 +1,8 @@
 """Keeps secrets out of whatever is shown: by the property's name, and by the value's shape.
 
-Pulumi masks what it was told is secret; everything else is in clear in a preview: keys in user data, tokens in environment
-variables, connection strings in outputs. A name or a shape that looks like a secret is masked too, so some values that are
-none are hidden with them; that is the side to err on in a pull request.
+Pulumi masks what it was told is secret; everything else is in clear in a preview: keys in user data, tokens in
+environment variables, connection strings in outputs. A name or a shape that looks like a secret is masked too,
+so some values that are none are hidden with them; that is the side to err on in a pull request.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _LONG_WORD = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether a property's name promises a secret: ``dbPassword`` does, ``passwordLength`` and ``secretArn`` do not."""
+    """Say whether a property's name promises a secret: ``dbPassword`` does, ``passwordLength`` does not."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower().strip("_")
     return bool(_SECRET_WORDS.search(snake)) and not _POINTER_WORDS.search(snake)
 

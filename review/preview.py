@@ -1,8 +1,8 @@
 """Reads what ``pulumi preview --json`` prints, of any provider, into steps.
 
 The digest has no version and every key of it is optional, so nothing is required but what makes a step a step: its
-operation and its URN. An operation that this module does not know counts as a change. The engine's event stream (one JSON
-object a line) is read too. Shape: https://github.com/pulumi/pulumi/blob/master/pkg/display/json.go
+operation and its URN. An operation that this module does not know counts as a change. The engine's event stream
+(one JSON object a line) is read too. Shape: https://github.com/pulumi/pulumi/blob/master/pkg/display/json.go
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Whether quotas allow what a stack or a job may ask for: a job over quota waits for ever on Azure ML and is refused by SageMaker.
+"""Whether quotas allow what a stack or a job may ask for.
+
+A job over quota waits for ever on Azure ML and is refused by SageMaker.
 
 The comparison is pure. The two fetchers take a client that the caller made, and one call each; no SDK is imported here.
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
@@ -56,8 +58,9 @@ def azure_findings(
 ) -> list[QuotaFinding]:
     """Compare clusters at their maximum with a region's quotas, by VM family; low priority counts together.
 
-    ``clusters`` is as StackOutputs has it: name -> {size, tier, max_instances}. Cores that the clusters use already are part
-    of what is used, so only the limit is compared: all clusters at their maximum must fit below it.
+    ``clusters`` is as StackOutputs has it: name -> {size, tier, max_instances}. Cores that the clusters use
+    already are part of what is used, so only the limit is compared: all clusters at their maximum must fit
+    below it.
     """
     by_size = {size.name.lower(): size for size in sizes}
     limits = {_key(usage.name): usage for usage in usages}

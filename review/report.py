@@ -40,8 +40,8 @@ def review_previews(
 ) -> list[Review]:
     """Return a review of each preview, in the order given.
 
-    ``policy_config`` asks for the policy rules; ``state`` and ``outputs`` belong to the one stack that is reviewed. Raises
-    PreviewError where they are given for several.
+    ``policy_config`` asks for the policy rules; ``state`` and ``outputs`` belong to the one stack that is
+    reviewed. Raises PreviewError where they are given for several.
     """
     if len(previews) > 1 and (state is not None or outputs is not None):
         raise PreviewError(

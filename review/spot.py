@@ -1,7 +1,8 @@
 """Whether a job survives losing its instance: what its job file and its script's syntax tree say.
 
-Nothing of the script is run. The checkpoint folder is followed from ``SM_CHECKPOINT_DIR`` (or ``/opt/ml/checkpoints``) through
-assignments and calls within a file; a script that reaches it in some other way is warned of once too often.
+Nothing of the script is run. The checkpoint folder is followed from ``SM_CHECKPOINT_DIR`` (or
+``/opt/ml/checkpoints``) through assignments and calls within a file; a script that reaches it in some other way
+is warned of once too often.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def _lint(spec: JobSpec) -> Iterator[SpotWarning]:
         yield SpotWarning(
             rule="max-wait-short",
             message=f"max_wait is {wait} s and max_runtime {spec.max_runtime_seconds} s: that leaves "
-            f"{max(0, wait - spec.max_runtime_seconds)} s to wait for capacity, at the start and after each interruption",
+            f"{max(0, wait - spec.max_runtime_seconds)} s to wait for capacity, at the start "
+            "and after each interruption",
             fix="Set spot.max_wait to twice max_runtime.",
         )
     if not spec.spot.checkpoint:
@@ -112,7 +114,7 @@ def _lint(spec: JobSpec) -> Iterator[SpotWarning]:
 
 
 def folder_use(source: Path) -> tuple[_Use, str]:
-    """Return how the Python files of a source folder use the checkpoint folder, and the name of one that is no Python."""
+    """Return how a folder's Python files use the checkpoint folder, and the name of one that is no Python."""
     total = _Use()
     files = [source] if source.is_file() else sorted(source.rglob("*.py"))[:_FILES_LIMIT]
     for path in files:

@@ -1,6 +1,7 @@
 """What a person must know of a preview, in order of importance: the model that every rendering shows.
 
-Order: what can lose data, jobs that break, replacements, deletes, access, cost, policy, updates, creates, the rest counted.
+Order: what can lose data, jobs that break, replacements, deletes, access, cost, policy, updates, creates, the
+rest counted.
 """
 
 from __future__ import annotations
@@ -295,8 +296,8 @@ def parse_fail_on(text: str) -> tuple[Threshold, ...]:
 def failures(reviews: Iterable[Review], thresholds: Iterable[Threshold]) -> list[str]:
     """Return why the reviews fail, one sentence each. A preview that itself failed always fails.
 
-    ``cost>500`` fails where the ceiling rises by more than 500 dollars a month, and where it cannot be known because a price
-    is absent: a limit that nobody can check is not kept.
+    ``cost>500`` fails where the ceiling rises by more than 500 dollars a month, and where it cannot be known
+    because a price is absent: a limit that nobody can check is not kept.
     """
     found = []
     wanted = list(thresholds)

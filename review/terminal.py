@@ -20,7 +20,10 @@ _PROPERTY_LIMIT = 8
 
 
 def print_reviews(reviews: Sequence[Review], console: Console) -> None:
-    """Print each stack's review. Values are printed as text: no markup, link or escape sequence in them takes effect."""
+    """Print each stack's review.
+
+    Values are printed as text: no markup, link or escape sequence in them takes effect.
+    """
     for review in reviews:
         _print_review(review, console)
 

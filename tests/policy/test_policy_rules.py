@@ -128,61 +128,96 @@ PASSES: dict[str, list[Any]] = {
     "instance-idle-shutdown": [instance()],
     "no-public-data": [storage(), ("azure-native:storage:BlobContainer", {"publicAccess": "None"})],
     "no-public-nodes": [cluster(enableNodePublicIp=False, remoteLoginPortPublicAccess="Disabled")],
-    "private-network-in-production": [storage(PROD, publicNetworkAccess="Disabled"), storage(publicNetworkAccess="Enabled")],
+    "private-network-in-production": [
+        storage(PROD, publicNetworkAccess="Disabled"),
+        storage(publicNetworkAccess="Enabled"),
+    ],
     "no-local-keys": [storage(), cluster()],
     "iam-no-wildcards": [
         iam(allow("s3:GetObject"), allow("ecr:GetAuthorizationToken", "*"), allow("s3:Get*")),
         iam({"Effect": "Deny", "Action": "*", "Resource": "*"}),
         ("aws:iam/rolePolicy:RolePolicy", {"policy": UNKNOWN}),
     ],
-    "iam-no-full-access": [("aws:iam/rolePolicyAttachment:RolePolicyAttachment", {"policyArn": "arn:aws:iam::1:policy/own"})],
+    "iam-no-full-access": [
+        (
+            "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
+            {"policyArn": "arn:aws:iam::1:policy/own"},
+        )
+    ],
     "iam-trust-one-account": [trust(Condition={"StringEquals": {"aws:SourceAccount": "1"}})],
     "ecr-immutable-and-scanned": [repository(), repository("IMMUTABLE_WITH_EXCLUSION")],
     "s3-tls-only": S3,
     "s3-public-access-blocked": S3,
-    "required-tags": [storage(), (BUCKET, {"tags": {}, "tagsAll": TAGS}), ("aws:iam/rolePolicy:RolePolicy", {})],
+    "required-tags": [
+        storage(),
+        (BUCKET, {"tags": {}, "tagsAll": TAGS}),
+        ("aws:iam/rolePolicy:RolePolicy", {}),
+    ],
     "environment-pinned": [
-        environment(image="mcr.microsoft.com/a:2025", condaFile="channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip:\n    - numpy==2.0\n"),
+        environment(
+            image="mcr.microsoft.com/a:2025",
+            condaFile="channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip:\n    - numpy==2.0\n",
+        ),
         environment(image="mcr.microsoft.com/a@sha256:0"),
         environment(build={"contextUri": "https://x"}),
     ],
     "kms-rotation": [("aws:kms/key:Key", {"tags": TAGS, "enableKeyRotation": True})],
-}  # fmt: skip
+}
 BREAKS: dict[str, list[Any]] = {
     "cluster-idle-scale-down": [
-        cluster(scale={"nodeIdleTimeBeforeScaleDown": None}), cluster(scale={"nodeIdleTimeBeforeScaleDown": "PT2H"}),
+        cluster(scale={"nodeIdleTimeBeforeScaleDown": None}),
+        cluster(scale={"nodeIdleTimeBeforeScaleDown": "PT2H"}),
     ],
     "cluster-scales-to-zero": [cluster(scale={"minNodeCount": 1.0})],
-    "instance-idle-shutdown": [instance(idleTimeBeforeShutdown=None), instance(idleTimeBeforeShutdown="P1D")],
+    "instance-idle-shutdown": [
+        instance(idleTimeBeforeShutdown=None),
+        instance(idleTimeBeforeShutdown="P1D"),
+    ],
     "no-public-data": [
-        storage(allowBlobPublicAccess=True), ("azure-native:storage:BlobContainer", {"publicAccess": "Blob"}),
+        storage(allowBlobPublicAccess=True),
+        ("azure-native:storage:BlobContainer", {"publicAccess": "Blob"}),
         ("aws:s3/bucketAcl:BucketAcl", {"acl": "public-read"}),
     ],
-    "no-public-nodes": [cluster(enableNodePublicIp=True), cluster(remoteLoginPortPublicAccess="Enabled")],
+    "no-public-nodes": [
+        cluster(enableNodePublicIp=True),
+        cluster(remoteLoginPortPublicAccess="Enabled"),
+    ],
     "private-network-in-production": [storage(PROD, publicNetworkAccess="Enabled"), storage(PROD)],
     "no-local-keys": [
-        storage(allowSharedKeyAccess=True), storage(allowSharedKeyAccess=None),
+        storage(allowSharedKeyAccess=True),
+        storage(allowSharedKeyAccess=None),
         ("azure-native:containerregistry:Registry", {"tags": TAGS, "adminUserEnabled": True}),
         ("azure-native:keyvault:Vault", {"tags": TAGS, "properties": {}}),
         ("aws:iam/accessKey:AccessKey", {}),
     ],
     "iam-no-wildcards": [
-        iam(allow("*")), iam(allow("s3:*")), iam(allow("s3:DeleteObject", "*")), iam({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
+        iam(allow("*")),
+        iam(allow("s3:*")),
+        iam(allow("s3:DeleteObject", "*")),
+        iam({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}),
     ],
     "iam-no-full-access": [
-        ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", {"policyArn": "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"}),
+        (
+            "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
+            {"policyArn": "arn:aws:iam::aws:policy/AmazonSageMakerFullAccess"},
+        ),
     ],
     "iam-trust-one-account": [trust()],
     "ecr-immutable-and-scanned": [repository("MUTABLE"), repository(scan=False)],
     "s3-tls-only": [S3[0], S3[2], bucket_policy("true")],
-    "s3-public-access-blocked": [S3[0], S3[1], (BLOCK, {"bucket": "data-1", **BLOCKED, "blockPublicAcls": False})],
+    "s3-public-access-blocked": [
+        S3[0],
+        S3[1],
+        (BLOCK, {"bucket": "data-1", **BLOCKED, "blockPublicAcls": False}),
+    ],
     "required-tags": [storage({"owner": "ml"}), storage(None)],
     "environment-pinned": [
-        environment(image="mcr.microsoft.com/a:latest"), environment(image="host:5000/a"),
+        environment(image="mcr.microsoft.com/a:latest"),
+        environment(image="host:5000/a"),
         environment(image="a:1", condaFile="dependencies:\n  - numpy\n"),
     ],
     "kms-rotation": [("aws:kms/key:Key", {"tags": TAGS})],
-}  # fmt: skip
+}
 
 
 def resources(items) -> list[Resource]:

@@ -18,12 +18,27 @@ from training.handle import JobHandle
 from training.job import load_job
 
 OUTPUTS = StackOutputs(
-    stack_name="dev", environment="dev", owner="o", clouds=("aws", "azure"), aws_region="us-east-1", azure_location="eastus",
+    stack_name="dev",
+    environment="dev",
+    owner="o",
+    clouds=("aws", "azure"),
+    aws_region="us-east-1",
+    azure_location="eastus",
     azure_compute_clusters={
-        "cpu": {"size": "Standard_DS3_v2", "tier": "dedicated", "max_instances": 4, "idle_time_before_scale_down_seconds": 120},
-        "spot": {"size": "Standard_DS3_v2", "tier": "low_priority", "max_instances": 4, "idle_time_before_scale_down_seconds": 120},
+        "cpu": {
+            "size": "Standard_DS3_v2",
+            "tier": "dedicated",
+            "max_instances": 4,
+            "idle_time_before_scale_down_seconds": 120,
+        },
+        "spot": {
+            "size": "Standard_DS3_v2",
+            "tier": "low_priority",
+            "max_instances": 4,
+            "idle_time_before_scale_down_seconds": 120,
+        },
     },
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -32,11 +47,17 @@ def job(tmp_path):
 
     def make(**changes):
         document = {
-            "name": "j", "source": str(tmp_path), "entry": "train.py",
+            "name": "j",
+            "source": str(tmp_path),
+            "entry": "train.py",
             "framework": {"name": "sklearn", "version": "1.4"},
-            "compute": {"instances": 2, "aws": {"instance_type": "ml.m5.large"}, "azure": {"cluster": "cpu"}},
+            "compute": {
+                "instances": 2,
+                "aws": {"instance_type": "ml.m5.large"},
+                "azure": {"cluster": "cpu"},
+            },
             "max_runtime": "90m",
-        }  # fmt: skip
+        }
         return load_job({**document, **changes})
 
     return make
@@ -100,13 +121,21 @@ def test_a_warm_pool_is_told_beside_the_worst_case(job):
 @pytest.mark.parametrize(
     ("cloud", "changes", "words"),
     [
-        ("aws", {"aws": {"instance_type": "ml.m5.24xlarge"}}, "no price of ml.m5.24xlarge in us-east-1"),
+        (
+            "aws",
+            {"aws": {"instance_type": "ml.m5.24xlarge"}},
+            "no price of ml.m5.24xlarge in us-east-1",
+        ),
         ("aws", {"aws": None}, "names no compute.aws.instance_type"),
         ("azure", {"azure": {"cluster": "none"}}, "has no cluster 'none'; it has cpu, spot"),
-        ("azure", {"azure": {"size": "Standard_F2s_v2"}}, "has no dedicated cluster of size Standard_F2s_v2"),
+        (
+            "azure",
+            {"azure": {"size": "Standard_F2s_v2"}},
+            "has no dedicated cluster of size Standard_F2s_v2",
+        ),
         ("azure", {"azure": {"kubernetes": "k", "instance_type": "i"}}, "not billed by the job"),
     ],
-)  # fmt: skip
+)
 def test_without_a_price_there_is_a_reason_and_no_figure(job, cloud, changes, words):
     estimate = estimate_job(job(compute=compute(**changes)), OUTPUTS, cloud)
     assert estimate.worst_case_usd is None
@@ -129,9 +158,14 @@ def test_two_estimates_give_the_same_bytes(job):
 
 def cluster(name="cpu", low=0, high=4, size="Standard_DS3_v2", priority="Dedicated"):
     settings = {
-        "vmSize": size, "vmPriority": priority,
-        "scaleSettings": {"minNodeCount": low, "maxNodeCount": high, "nodeIdleTimeBeforeScaleDown": "PT120S"},
-    }  # fmt: skip
+        "vmSize": size,
+        "vmPriority": priority,
+        "scaleSettings": {
+            "minNodeCount": low,
+            "maxNodeCount": high,
+            "nodeIdleTimeBeforeScaleDown": "PT120S",
+        },
+    }
     body = {"computeType": "AmlCompute", "properties": settings}
     return Resource(
         urn=f"urn::{name}",
@@ -240,14 +274,27 @@ def test_keys_endpoints_and_registries_cost_by_existing():
     resources = [
         Resource(urn="1", type="aws:kms/key:Key", name="key", inputs={}),
         Resource(urn="2", type="azure-native:network:PrivateEndpoint", name="endpoint", inputs={}),
-        Resource(urn="3", type="azure-native:containerregistry:Registry", name="basic", inputs={"sku": {"name": "Basic"}}),
-        Resource(urn="4", type="azure-native:containerregistry:Registry", name="premium", inputs={"sku": {"name": "Premium"}}),
+        Resource(
+            urn="3",
+            type="azure-native:containerregistry:Registry",
+            name="basic",
+            inputs={"sku": {"name": "Basic"}},
+        ),
+        Resource(
+            urn="4",
+            type="azure-native:containerregistry:Registry",
+            name="premium",
+            inputs={"sku": {"name": "Premium"}},
+        ),
         Resource(urn="5", type="aws:s3/bucket:Bucket", name="bucket", inputs={}),
-    ]  # fmt: skip
+    ]
     change = stack_cost([], resources, is_whole=True)
     assert {line.name: line.floor_after for line in change.lines} == {
-        "key": 1.0, "endpoint": 7.3, "basic": 5.08, "premium": None,  # 0.01 x 730; 0.167 x 730 / 24
-    }  # fmt: skip
+        "key": 1.0,
+        "endpoint": 7.3,
+        "basic": 5.08,
+        "premium": None,  # 0.01 x 730; 0.167 x 730 / 24
+    }
     assert change.new_unpriced == ("premium",)
     assert any("S3 storage and requests" in note for note in change.notes)
 

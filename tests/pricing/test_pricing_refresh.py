@@ -44,9 +44,13 @@ def offer(*products):
         found |= one
         terms |= other
     return {
-        "formatVersion": "v1.0", "offerCode": "AmazonSageMaker", "version": "20261120", "publicationDate": "2026-11-20T00:00:00Z",
-        "products": found, "terms": {"OnDemand": terms},
-    }  # fmt: skip
+        "formatVersion": "v1.0",
+        "offerCode": "AmazonSageMaker",
+        "version": "20261120",
+        "publicationDate": "2026-11-20T00:00:00Z",
+        "products": found,
+        "terms": {"OnDemand": terms},
+    }
 
 
 OFFER = offer(
@@ -61,10 +65,18 @@ OFFER = offer(
 
 def meter(size, price, meter_name, product_name="Virtual Machines DSv2 Series", sku="DS3 v2"):
     return {
-        "currencyCode": "USD", "retailPrice": price, "unitPrice": price, "armRegionName": "northeurope", "meterName": meter_name,
-        "productName": product_name, "skuName": sku, "serviceName": "Virtual Machines", "type": "Consumption", "armSkuName": size,
+        "currencyCode": "USD",
+        "retailPrice": price,
+        "unitPrice": price,
+        "armRegionName": "northeurope",
+        "meterName": meter_name,
+        "productName": product_name,
+        "skuName": sku,
+        "serviceName": "Virtual Machines",
+        "type": "Consumption",
+        "armSkuName": size,
         "unitOfMeasure": "1 Hour",
-    }  # fmt: skip
+    }
 
 
 PAGES = [

@@ -50,13 +50,22 @@ class Digest:
         if old is not None:
             outputs = dict(old) if old_outputs is None else dict(old_outputs)
             item["oldState"] = {
-                "urn": urn, "custom": True, "id": f"{name}-id", "type": last,
-                "inputs": dict(old), "outputs": outputs, **(old_state or {}),
-            }  # fmt: skip
+                "urn": urn,
+                "custom": True,
+                "id": f"{name}-id",
+                "type": last,
+                "inputs": dict(old),
+                "outputs": outputs,
+                **(old_state or {}),
+            }
         if new is not None:
             item["newState"] = {
-                "urn": urn, "custom": True, "type": last, "inputs": dict(new), **(new_state or {}),
-            }  # fmt: skip
+                "urn": urn,
+                "custom": True,
+                "type": last,
+                "inputs": dict(new),
+                **(new_state or {}),
+            }
         if diff is not None:
             item["diffReasons"] = sorted({path.split(".")[0].split("[")[0] for path in diff})
         if replace:
@@ -125,7 +134,7 @@ def cluster_inputs(
         },
         "resourceGroupName": "trainstack-dev",
         "workspaceName": "trainstack-dev",
-    }  # fmt: skip
+    }
 
 
 def role_policy(*more: str, bucket: str = "trainstack-dev-artifacts-1f0c3a") -> dict[str, Any]:
@@ -154,7 +163,13 @@ OUTPUTS = StackOutputs(
     job_price_cap_usd=25.0,
     azure_location="eastus",
     azure_compute_clusters={
-        "cpu": {"size": "Standard_DS3_v2", "tier": "dedicated", "min_instances": 0, "max_instances": 4, "idle_time_before_scale_down_seconds": 120}
+        "cpu": {
+            "size": "Standard_DS3_v2",
+            "tier": "dedicated",
+            "min_instances": 0,
+            "max_instances": 4,
+            "idle_time_before_scale_down_seconds": 120,
+        }
     },
     azure_environments={"churn": {"version": "3", "id": "churn-3"}},
     aws_region="us-east-1",
@@ -163,4 +178,4 @@ OUTPUTS = StackOutputs(
     aws_role_arns={"training": "arn:aws:iam::123456789012:role/trainstack-dev-training"},
     aws_allowed_instance_types=("ml.m5.large", "ml.m5.xlarge"),
     aws_max_runtime_seconds=86_400,
-)  # fmt: skip
+)

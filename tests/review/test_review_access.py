@@ -54,11 +54,17 @@ def test_a_role_that_gains_and_loses_actions_is_told_in_words(digest):
     [
         (policy(allow("s3:GetObject")), policy(allow(["s3:GetObject"]))),
         (policy(allow(["s3:A", "s3:B"])), policy(allow("s3:B"), allow("s3:A"))),
-        (policy(allow("s3:GetObject")), json.dumps(json.loads(policy(allow("S3:getobject"))), indent=4)),
+        (
+            policy(allow("s3:GetObject")),
+            json.dumps(json.loads(policy(allow("S3:getobject"))), indent=4),
+        ),
         (policy(allow("s3:*")), policy(allow("s3:*"), allow("s3:GetObject"))),
-        (policy(allow("s3:Get*", "*")), policy(allow("s3:Get*", "*"), allow("s3:GetObject", "arn:aws:s3:::x"))),
+        (
+            policy(allow("s3:Get*", "*")),
+            policy(allow("s3:Get*", "*"), allow("s3:GetObject", "arn:aws:s3:::x")),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_policy_that_means_the_same_is_no_change(digest, old, new):
     assert change_policy(digest, old, new) == []
 
@@ -107,10 +113,12 @@ def test_a_new_principal_in_a_trust_is_told(digest):
         )
 
     digest.step(
-        "update", "aws:iam/role:Role", "r",
+        "update",
+        "aws:iam/role:Role",
+        "r",
         {"assumeRolePolicy": trust("sagemaker.amazonaws.com")},
         {"assumeRolePolicy": trust("sagemaker.amazonaws.com", "lambda.amazonaws.com")},
-    )  # fmt: skip
+    )
     ((level, text),) = said(digest)
     assert level == "gains"
     assert "now lets Service:lambda.amazonaws.com do sts:AssumeRole" in text
@@ -145,16 +153,51 @@ def test_an_unblocked_bucket_is_public(digest):
 @pytest.mark.parametrize(
     ("type_", "old", "new", "level"),
     [
-        ("azure-native:storage:StorageAccount", {"allowBlobPublicAccess": False}, {"allowBlobPublicAccess": True}, "public"),
-        ("azure-native:storage:StorageAccount", {"allowSharedKeyAccess": False}, {"allowSharedKeyAccess": True}, "gains"),
-        ("azure-native:storage:StorageAccount", {"allowSharedKeyAccess": True}, {"allowSharedKeyAccess": False}, "loses"),
-        ("azure-native:containerregistry:Registry", {"adminUserEnabled": False}, {"adminUserEnabled": True}, "gains"),
-        ("azure-native:machinelearningservices:Workspace", {"publicNetworkAccess": "Disabled"}, {"publicNetworkAccess": "Enabled"}, "public"),
-        ("azure-native:keyvault:Vault", {"properties": {"publicNetworkAccess": "Disabled"}}, {"properties": {"publicNetworkAccess": "Enabled"}}, "public"),
-        ("aws:ec2/securityGroup:SecurityGroup", {"ingress": []}, {"ingress": [{"cidrBlocks": ["0.0.0.0/0"], "fromPort": 22, "toPort": 22}]}, "public"),
+        (
+            "azure-native:storage:StorageAccount",
+            {"allowBlobPublicAccess": False},
+            {"allowBlobPublicAccess": True},
+            "public",
+        ),
+        (
+            "azure-native:storage:StorageAccount",
+            {"allowSharedKeyAccess": False},
+            {"allowSharedKeyAccess": True},
+            "gains",
+        ),
+        (
+            "azure-native:storage:StorageAccount",
+            {"allowSharedKeyAccess": True},
+            {"allowSharedKeyAccess": False},
+            "loses",
+        ),
+        (
+            "azure-native:containerregistry:Registry",
+            {"adminUserEnabled": False},
+            {"adminUserEnabled": True},
+            "gains",
+        ),
+        (
+            "azure-native:machinelearningservices:Workspace",
+            {"publicNetworkAccess": "Disabled"},
+            {"publicNetworkAccess": "Enabled"},
+            "public",
+        ),
+        (
+            "azure-native:keyvault:Vault",
+            {"properties": {"publicNetworkAccess": "Disabled"}},
+            {"properties": {"publicNetworkAccess": "Enabled"}},
+            "public",
+        ),
+        (
+            "aws:ec2/securityGroup:SecurityGroup",
+            {"ingress": []},
+            {"ingress": [{"cidrBlocks": ["0.0.0.0/0"], "fromPort": 22, "toPort": 22}]},
+            "public",
+        ),
         ("aws:s3/bucketAcl:BucketAcl", {"acl": "private"}, {"acl": "public-read"}, "public"),
     ],
-)  # fmt: skip
+)
 def test_a_switch_that_opens_or_closes_something_is_told(digest, type_, old, new, level):
     digest.step("update", type_, "x", old, new)
     assert [found for found, _ in said(digest)] == [level]
@@ -162,13 +205,17 @@ def test_a_switch_that_opens_or_closes_something_is_told(digest, type_, old, new
 
 def test_a_role_assignment_is_told_by_the_roles_name(digest):
     digest.step(
-        "create", "azure-native:authorization:RoleAssignment", "a", None,
+        "create",
+        "azure-native:authorization:RoleAssignment",
+        "a",
+        None,
         {
-            "roleDefinitionId": "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+            "roleDefinitionId": "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/"
+            "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
             "principalId": "someone",
             "scope": "/subscriptions/s/resourceGroups/training",
         },
-    )  # fmt: skip
+    )
     assert said(digest) == [
         (
             "gains",
@@ -188,10 +235,16 @@ def test_an_unchanged_resource_says_nothing(digest):
 _statement = st.fixed_dictionaries(
     {
         "Effect": st.sampled_from(["Allow", "Deny"]),
-        "Action": st.lists(st.sampled_from(["s3:*", "s3:Get*", "s3:GetObject", "ecr:Pull", "*"]), min_size=1, max_size=3),
-        "Resource": st.lists(st.sampled_from(["*", "arn:a", "arn:a/*", "arn:b"]), min_size=1, max_size=2),
+        "Action": st.lists(
+            st.sampled_from(["s3:*", "s3:Get*", "s3:GetObject", "ecr:Pull", "*"]),
+            min_size=1,
+            max_size=3,
+        ),
+        "Resource": st.lists(
+            st.sampled_from(["*", "arn:a", "arn:a/*", "arn:b"]), min_size=1, max_size=2
+        ),
     }
-)  # fmt: skip
+)
 
 
 @given(st.lists(_statement, max_size=3), st.lists(_statement, max_size=3))

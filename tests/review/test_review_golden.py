@@ -1,7 +1,7 @@
 """The comment of a pull request that renames a bucket, resizes a cluster, widens a role and removes an environment.
 
-The preview is the lab engine's, of the deployed lab stack: tests/review/data/README.md. To take over a wanted change of the comment:
-TRAINSTACK_UPDATE_GOLDEN=1 pytest tests/review/test_review_golden.py
+The preview is the lab engine's, of the deployed lab stack: tests/review/data/README.md. To take over a wanted
+change of the comment: TRAINSTACK_UPDATE_GOLDEN=1 pytest tests/review/test_review_golden.py
 """
 
 from __future__ import annotations
@@ -73,6 +73,13 @@ def test_only_what_a_role_really_gains_is_told(reviews):
 
 def test_it_fails_on_what_is_asked_for(reviews):
     assert failures(reviews, parse_fail_on("public,quota")) == []
-    assert [reason.split(": ")[1] for reason in failures(reviews, parse_fail_on("data-loss,jobs,access,replace,delete"))] == [
-        "data-loss", "jobs", "access", "replace", "delete",
-    ]  # fmt: skip
+    assert [
+        reason.split(": ")[1]
+        for reason in failures(reviews, parse_fail_on("data-loss,jobs,access,replace,delete"))
+    ] == [
+        "data-loss",
+        "jobs",
+        "access",
+        "replace",
+        "delete",
+    ]

@@ -64,9 +64,14 @@ def test_the_halves_of_a_replacement_become_one_step_with_its_reasons(digest):
     digest.step("delete-replaced", type_, "v", {"cidrBlock": "a"})
     digest.step("replace", type_, "v", {"cidrBlock": "a"}, {"cidrBlock": "b"})
     digest.step(
-        "create-replacement", type_, "v", {"cidrBlock": "a"}, {"cidrBlock": "b"},
-        diff={"cidrBlock": "update-replace"}, replace=("cidrBlock",),
-    )  # fmt: skip
+        "create-replacement",
+        type_,
+        "v",
+        {"cidrBlock": "a"},
+        {"cidrBlock": "b"},
+        diff={"cidrBlock": "update-replace"},
+        replace=("cidrBlock",),
+    )
     digest.counts = {"replace": 1}
     preview = digest.preview()
     assert [step.op for step in preview.steps] == ["replace"]
@@ -101,11 +106,15 @@ def _event(kind: str, body: dict) -> str:
 
 def test_an_event_stream_is_read_and_each_resource_counts_once():
     metadata = {
-        "op": "replace", "urn": URN, "type": "aws:s3/bucket:Bucket",
-        "old": {"inputs": {"bucket": "a"}, "outputs": {}}, "new": {"inputs": {"bucket": "b"}},
-        "keys": ["bucket"], "diffs": ["bucket"],
+        "op": "replace",
+        "urn": URN,
+        "type": "aws:s3/bucket:Bucket",
+        "old": {"inputs": {"bucket": "a"}, "outputs": {}},
+        "new": {"inputs": {"bucket": "b"}},
+        "keys": ["bucket"],
+        "diffs": ["bucket"],
         "detailedDiff": {"bucket": {"diffKind": "update-replace", "inputDiff": True}},
-    }  # fmt: skip
+    }
     halves = [{**metadata, "op": op} for op in ("create-replacement", "replace", "delete-replaced")]
     lines = [_event("preludeEvent", {"config": {"aws:region": "us-east-1"}})]
     lines += [_event("resourcePreEvent", {"metadata": item}) for item in halves]
@@ -198,11 +207,28 @@ def test_a_state_gives_its_resources_and_not_its_leftovers():
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["steps", "op", "urn", "oldState", "newState", "inputs", "detailedDiff", "changeSummary", "a"]), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "steps",
+                    "op",
+                    "urn",
+                    "oldState",
+                    "newState",
+                    "inputs",
+                    "detailedDiff",
+                    "changeSummary",
+                    "a",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @given(_json)

@@ -84,12 +84,16 @@ def test_a_training_quota_of_none_is_found():
 
 def test_azures_sizes_and_usages_are_read():
     compute = SimpleNamespace(
-        list_sizes=lambda *, location: [SimpleNamespace(name="Standard_DS3_v2", family="standardDSv2Family", v_cp_us=4)],
+        list_sizes=lambda *, location: [
+            SimpleNamespace(name="Standard_DS3_v2", family="standardDSv2Family", v_cp_us=4)
+        ],
         list_usage=lambda *, location: [
-            SimpleNamespace(name=SimpleNamespace(value="standardDSv2Family"), current_value=2, limit=24),
+            SimpleNamespace(
+                name=SimpleNamespace(value="standardDSv2Family"), current_value=2, limit=24
+            ),
             SimpleNamespace(name=SimpleNamespace(value="x"), current_value=None, limit=None),
         ],
-    )  # fmt: skip
+    )
     sizes, usages = fetch_azure(SimpleNamespace(compute=compute), "eastus")
     assert sizes == SIZES[:1]
     assert usages == [

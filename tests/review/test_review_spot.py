@@ -34,10 +34,13 @@ def spec(tmp_path):
     def make(script, **changes):
         (tmp_path / "train.py").write_text(script)
         document = {
-            "name": "drilled", "source": str(tmp_path), "entry": "train.py",
+            "name": "drilled",
+            "source": str(tmp_path),
+            "entry": "train.py",
             "framework": {"name": "sklearn", "version": "1.4"},
-            "spot": {"enabled": True, "max_wait": "4h", "checkpoint": True}, "max_runtime": "1h",
-        }  # fmt: skip
+            "spot": {"enabled": True, "max_wait": "4h", "checkpoint": True},
+            "max_runtime": "1h",
+        }
         return load_job({**document, **changes})
 
     return make
@@ -77,15 +80,49 @@ def test_a_script_that_cannot_be_parsed_is_said_to_be(spec):
 @pytest.mark.parametrize(
     ("script", "reads", "writes"),
     [
-        ("import os, torch\np = os.path.join(os.environ['SM_CHECKPOINT_DIR'], 'a.pt')\ntorch.save({}, p)\ntorch.load(p)", True, True),
-        ("import os\nwith open(os.environ['SM_CHECKPOINT_DIR'] + '/a', 'wb') as f:\n    f.write(b'')", False, True),
-        ("import os\nwith open(os.environ['SM_CHECKPOINT_DIR'] + '/a') as f:\n    f.read()", True, False),
-        ("import argparse\np = argparse.ArgumentParser()\np.add_argument('--checkpoint-dir', default='/opt/ml/checkpoints')\na = p.parse_args()\ndef resume(folder):\n    return load(folder)\nresume(a.checkpoint_dir)", True, False),
-        ("import os\nD = os.getenv('SM_CHECKPOINT_DIR')\ntrainer.fit(model, ckpt_path=D)", True, False),
-        ('"""Writes to SM_CHECKPOINT_DIR, says the docstring, ' + "x" * 200 + '"""\nopen("a")', False, False),
-        ("import os\nclass T:\n    def __init__(self):\n        self.folder = os.environ['SM_CHECKPOINT_DIR']\n    def go(self):\n        model.load_weights(self.folder)\n        model.save_weights(self.folder)", True, True),
+        (
+            "import os, torch\np = os.path.join(os.environ['SM_CHECKPOINT_DIR'], 'a.pt')\n"
+            "torch.save({}, p)\ntorch.load(p)",
+            True,
+            True,
+        ),
+        (
+            "import os\nwith open(os.environ['SM_CHECKPOINT_DIR'] + '/a', 'wb') as f:\n    f.write(b'')",
+            False,
+            True,
+        ),
+        (
+            "import os\nwith open(os.environ['SM_CHECKPOINT_DIR'] + '/a') as f:\n    f.read()",
+            True,
+            False,
+        ),
+        (
+            "import argparse\np = argparse.ArgumentParser()\n"
+            "p.add_argument('--checkpoint-dir', default='/opt/ml/checkpoints')\n"
+            "a = p.parse_args()\ndef resume(folder):\n    return load(folder)\n"
+            "resume(a.checkpoint_dir)",
+            True,
+            False,
+        ),
+        (
+            "import os\nD = os.getenv('SM_CHECKPOINT_DIR')\ntrainer.fit(model, ckpt_path=D)",
+            True,
+            False,
+        ),
+        (
+            '"""Writes to SM_CHECKPOINT_DIR, says the docstring, ' + "x" * 200 + '"""\nopen("a")',
+            False,
+            False,
+        ),
+        (
+            "import os\nclass T:\n    def __init__(self):\n"
+            "        self.folder = os.environ['SM_CHECKPOINT_DIR']\n    def go(self):\n"
+            "        model.load_weights(self.folder)\n        model.save_weights(self.folder)",
+            True,
+            True,
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_folder_is_followed_through_the_script(tmp_path, script, reads, writes):
     (tmp_path / "a.py").write_text(script)
     use, broken = folder_use(tmp_path)
