@@ -247,10 +247,9 @@ def test_the_key_rotates_and_waits_before_it_is_gone() -> None:
     [("rotation_period_days", 89, "90 to 2560"), ("deletion_window_days", 3, "7 to 30")],
 )
 def test_a_key_out_of_range_is_refused(option: str, value: int, allowed: str) -> None:
+    values: dict[str, Any] = {option: value}
     with pytest.raises(ValueError, match=f"{option} is {value}; it must be {allowed}"):
-        EncryptionKeyArgs(
-            alias_name="alias/a", account_id=ACCOUNT_ID, region=REGION, **{option: value}
-        )
+        EncryptionKeyArgs(alias_name="alias/a", account_id=ACCOUNT_ID, region=REGION, **values)
 
 
 # The repository
