@@ -105,7 +105,7 @@ def _train_everywhere(root: Path, outputs: StackOutputs) -> list[Trained]:
 def _train(cloud: str, root: Path, outputs: StackOutputs) -> Trained:
     from training.backends import connect
     from training.job import load_job
-    from training.wait import wait
+    from training.waiting import wait
 
     say = _prefixed(cloud)
     backend = connect(cloud, outputs)

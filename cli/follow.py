@@ -26,7 +26,7 @@ def follow_job(
     """
     from cli.output import job_json, print_json, say, seconds_text
     from training.errors import JobFailedError
-    from training.wait import wait
+    from training.waiting import wait
 
     def on_change(status: JobStatus) -> None:
         if not status.state.is_terminal:

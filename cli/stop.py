@@ -24,7 +24,7 @@ def stop(
     from cli.output import job_json, print_json, say
     from cli.target import load_target
     from training.find import find_job
-    from training.wait import wait
+    from training.waiting import wait
 
     backend, handle = find_job(job, load_target(stack, outputs), cloud)
     backend.stop(handle)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training.errors import TrainingError
     from training.handle import JobHandle
     from training.job import JobSpec, load_job
-    from training.wait import wait
+    from training.waiting import wait
 
 _HOME = {
     "Backend": "training.backends.base",
@@ -32,7 +32,7 @@ _HOME = {
     "TrainingError": "training.errors",
     "connect": "training.backends",
     "load_job": "training.job",
-    "wait": "training.wait",
+    "wait": "training.waiting",
 }
 
 __all__ = [

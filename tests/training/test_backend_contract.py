@@ -18,7 +18,7 @@ from training.backends.base import Backend, JobState, JobStatus
 from training.errors import JobFailedError, RejectedError, UnavailableError, UnknownJobError
 from training.handle import JobHandle
 from training.job import load_job
-from training.wait import wait
+from training.waiting import wait
 
 Folder = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from training.handle import JobHandle
 from training.log_metric import metrics_in
 from training.naming import NAME_LIMIT, job_name, new_key
 from training.retry import Ladder, TransientError, retry_after_seconds
-from training.wait import WaitTimeoutError, wait
+from training.waiting import WaitTimeoutError, wait
 
 HANDLE = JobHandle("aws", "us-east-1", "digits-1")
 
@@ -155,3 +155,13 @@ def test_a_metric_is_the_last_number_that_its_expression_finds() -> None:
     lines = ["loss=0.5 acc=1e-2", "loss=nothing", "loss=0.25", "other"]
     found = metrics_in(lines, {"acc": r"acc=(\S+)", "loss": r"loss=(\S+)", "none": "(x)"})
     assert [(metric.name, metric.value) for metric in found] == [("acc", 0.01), ("loss", 0.25)]
+
+
+def test_the_package_gives_what_a_notebook_needs() -> None:
+    import training
+
+    for name in training.__all__:
+        assert getattr(training, name).__module__.startswith("training"), name
+    assert callable(training.wait)
+    with pytest.raises(AttributeError):
+        training.nothing  # noqa: B018
