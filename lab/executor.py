@@ -1,5 +1,4 @@
-"""Runs one instance of a job as real processes in a sandbox: what a container would be, without a
-container engine.
+"""Runs one instance of a job as real processes in a sandbox, as a container would.
 
 A mount namespace gives the job the paths that a cloud promises (``/opt/ml`` and the like) over a
 read-only view of the system; a PID namespace makes sure that nothing of it is left over. Three
@@ -50,8 +49,9 @@ _CAPABILITIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """What runs on one machine of a job. Paths in argv, env and cwd are those inside; mounts map
-    inside to outside.
+    """What runs on one machine of a job.
+
+    Paths in argv, env and cwd are those inside; mounts map inside to outside.
     """
 
     argv: Sequence[str]
@@ -102,9 +102,7 @@ class Running:
         threading.Thread(target=self._reap, args=(reader, finish), daemon=True).start()
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while it runs. Death by a signal is 128 + its number, as
-        containers give it.
-        """
+        """Return the exit code, or None while it runs; 128 + n where signal n ended it."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -184,10 +182,10 @@ class _Container(Running):
 
 
 def start(instance: Instance, on_line: Callable[[str], None]) -> Running:
-    """Start the instance and return at once; ``on_line`` gets each line of its output, from a
-    thread of ours.
+    """Start the instance and return at once.
 
-    Raises LabError where the wanted isolation is not available here.
+    ``on_line`` gets each line of its output, from a thread of ours. Raises LabError where the wanted isolation
+    is not available here.
     """
     if instance.image:
         return _start_container(instance, on_line)
@@ -459,9 +457,7 @@ def _layout(instance: Instance, scratch: Path) -> list[tuple[str, str, str]]:
 
 
 def _system(path: Path, targets: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Show a system path read-only; a folder in which a mount point is missing is shown entry by
-    entry.
-    """
+    """Show a system path read-only; entry by entry where a mount point is missing in it."""
     if path.is_symlink():
         return [("link", str(path.readlink()), str(path))]
     if not path.exists():
@@ -502,8 +498,7 @@ def _environment(instance: Instance) -> dict[str, str]:
 
 
 def _make_python(folder: Path) -> None:
-    """Make a virtual environment that sees all that the lab's own has; what pip installs stays in
-    ``folder``.
+    """Make a virtual environment over the lab's own; what pip installs stays in ``folder``.
 
     Written by hand because it takes 1 ms, where the venv module takes 100.
     """
@@ -546,9 +541,7 @@ def _hosts_file(instance: Instance) -> str:
 
 
 def _outside(value: str, paths: Mapping[str, str]) -> str:
-    """Rewrite each path inside (whole words of a colon list or a plain value) to the folder
-    outside.
-    """
+    """Rewrite each path of a value, which may be a colon list, to the folder outside."""
 
     def one(part: str) -> str:
         for inside in sorted(paths, key=len, reverse=True):

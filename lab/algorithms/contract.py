@@ -1,6 +1,4 @@
-"""What every built-in algorithm does alike: read hyperparameters and channels, fail in the
-service's words.
-"""
+"""What every built-in algorithm does alike: read its input, fail in the service's words."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ class CustomerError(Exception):
 
 
 def run(train: Callable[[], None]) -> NoReturn:
-    """Train; a CustomerError becomes the failure file and exit code 2, as the algorithms give
-    it.
-    """
+    """Train; a CustomerError becomes the failure file and exit code 2."""
     try:
         train()
     except CustomerError as error:

@@ -1,6 +1,4 @@
-"""The built-in algorithms really fit, read the service's formats and print the service's
-metrics.
-"""
+"""The built-in algorithms really fit, read the service's formats and print its metrics."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The sandbox that a job runs in: the paths it sees, the signals it gets, and that nothing of it
-stays behind.
-"""
+"""The sandbox that a job runs in: its paths, its signals, and that nothing stays behind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What CreateTrainingJob refuses at once, in the service's words: rights, role, image, spot
-rules, quota.
-"""
+"""What CreateTrainingJob refuses at once: structure, role, image, spot rules, quota."""
 
 from __future__ import annotations
 
@@ -218,8 +216,7 @@ def check_quota(
     store: Store,
     settings: Settings,
 ) -> None:
-    """Raise ResourceLimitExceeded where the job would go above the account's quota for its instance
-    type.
+    """Raise ResourceLimitExceeded where the job would go above the account's quota.
 
     The lab's own capacity is another matter: it makes jobs wait.
     """

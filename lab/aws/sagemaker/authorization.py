@@ -27,9 +27,7 @@ _JOB_OPERATIONS = {
 def authorize(
     operation: str, request: Mapping[str, Any], caller: str | None, settings: Settings, tags: Tags
 ) -> None:
-    """Raise AccessDeniedException unless the caller may; the account's root (or None) may do
-    all.
-    """
+    """Raise AccessDeniedException unless the caller may; the root (or None) may do all."""
     if caller is None or caller.endswith(":root"):
         return
     policies = _policies(caller, settings)

@@ -1,5 +1,4 @@
-"""What stands in for a training image: the local runtime, a built-in algorithm, or the image
-itself.
+"""What runs for a training image: a stand-in, a built-in algorithm, or the image itself.
 
 AWS's framework and algorithm images cannot be had offline. A framework image is stood in for by
 this machine's Python with the entry point that such images have; the job's log says so, with the
@@ -92,9 +91,7 @@ class Image:
 def resolve(
     algorithm: Mapping[str, Any], hyperparameters: Mapping[str, str], account: str
 ) -> Image:
-    """Return what runs for an AlgorithmSpecification; raise ValidationException where nothing
-    here can.
-    """
+    """Return what runs for an AlgorithmSpecification. Raises ValidationException for none."""
     uri = algorithm.get("TrainingImage")
     if not uri:
         raise validation(

@@ -1,6 +1,4 @@
-"""The training-job operations: create, describe, list, stop, update, delete; and what becomes of
-jobs at a restart.
-"""
+"""The training-job operations, and what becomes of jobs at a restart."""
 
 from __future__ import annotations
 
@@ -129,9 +127,7 @@ class TrainingJobs:
         return {"TrainingJobSummaries": [job | self._warm_pool(job) for job in page], **token}
 
     def search(self, request: dict[str, Any], _caller: str | None) -> dict[str, Any]:
-        """Search training jobs by Equals, NotEquals and Contains filters; the lab has no more of
-        Search.
-        """
+        """Search training jobs by simple filters; the lab has no more of Search."""
         if request["Resource"] != "TrainingJob":
             raise validation(f"The lab searches TrainingJob, not {request['Resource']}.")
         expression = request.get("SearchExpression") or {}
@@ -155,9 +151,7 @@ class TrainingJobs:
         return {"Results": results, **token}
 
     def interrupt(self, name: str) -> None:
-        """Reclaim a spot job's instances. Raises ServiceError where there are none, 404 for no
-        job.
-        """
+        """Reclaim a spot job's instances. Raises ServiceError; its status is 404 for no job."""
         document = self._store.get(KIND, name)
         if document is None:
             raise ServiceError("ResourceNotFound", f"no training job is called {name}", 404)
@@ -172,9 +166,7 @@ class TrainingJobs:
     # --- what runs use
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return a job's document; raise ValidationException as the service does where there is
-        none.
-        """
+        """Return a job's document. Raises ValidationException, as the service, for none."""
         document = self._store.get(KIND, name)
         if document is None:
             raise validation("Requested resource not found.")

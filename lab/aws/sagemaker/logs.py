@@ -1,6 +1,4 @@
-"""A job's output on its way to CloudWatch: log events while it runs, and the metrics that its
-regular expressions find.
-"""
+"""A job's output on its way to CloudWatch: log events, and the metrics found in them."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ _EVENT_BYTES = 200_000
 
 
 class JobLogs:
-    """Takes lines of all instances and ships them in order. What was taken is delivered when
-    ``close`` returns.
-    """
+    """Takes lines and ships them in order; all are delivered when ``close`` returns."""
 
     def __init__(
         self,
@@ -122,9 +118,7 @@ class JobLogs:
         )
 
     def _call(self, function: Any, *arguments: Any) -> None:
-        """Call CloudWatch; like the service, go on without logs where the role may not write
-        them.
-        """
+        """Call CloudWatch; go on without logs where the role may not write them."""
         try:
             function(*arguments)
         except (ClientError, BotoCoreError) as error:

@@ -1,5 +1,4 @@
-"""SageMaker's API as botocore's service model describes it: what a request may hold and an answer
-does hold.
+"""SageMaker's API, as botocore's service model describes its requests and answers.
 
 Nothing about a shape is typed in by hand, so that a newer botocore brings newer operations and
 instance types.
@@ -29,9 +28,7 @@ def service() -> ServiceModel:
 
 
 def operation(name: str) -> OperationModel:
-    """Return the operation, or raise ServiceError as the service does for one that it does not
-    know.
-    """
+    """Return the operation. Raises ServiceError for a name that is none."""
     if name not in _names():
         raise ServiceError("UnknownOperationException", f"Unknown operation {name!r}")
     return service().operation_model(name)
@@ -43,9 +40,7 @@ def _names() -> frozenset[str]:
 
 
 def check(shape: Shape | None, value: Any) -> None:
-    """Hold a request against its input shape; raise ValidationException with every fault, in the
-    service's words.
-    """
+    """Hold a request against its shape. Raises ValidationException with every fault."""
     if shape is None:
         return
     faults = list(_faults(shape, value, ""))
@@ -56,9 +51,7 @@ def check(shape: Shape | None, value: Any) -> None:
 
 
 def render(shape: Shape | None, value: Any) -> Any:
-    """Return what of ``value`` the output shape has; times stay seconds since 1970, as JSON 1.1
-    sends them.
-    """
+    """Return what of ``value`` the shape has; times stay seconds since 1970."""
     if shape is None or value is None:
         return value
     if isinstance(shape, StructureShape):

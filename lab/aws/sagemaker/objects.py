@@ -1,6 +1,4 @@
-"""Between S3 and a job's folders: input channels in, model, output and checkpoints out; all with
-the job's own role.
-"""
+"""Between S3 and a job's folders: channels in; model, output and checkpoints out."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def list_prefix(s3: Any, uri: str) -> Iterator[S3Object]:
-    """Yield the objects at or under an S3 uri. A prefix that ends inside a name is taken as S3
-    takes it.
-    """
+    """Yield the objects under an S3 uri; like S3, take a prefix that ends inside a name."""
     bucket, prefix = split_uri(uri)
     folder = prefix.rpartition("/")[0]
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -85,7 +81,8 @@ def list_channel(s3: Any, source: Mapping[str, Any], role: str, region: str) -> 
 
 
 def _list_manifest(s3: Any, uri: str) -> Iterator[S3Object]:
-    """Read a manifest: [{"prefix": uri}, "relative/key", ...],
+    """Read a manifest: [{"prefix": uri}, "relative/key", ...].
+
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
     """
     bucket, key = split_uri(uri)
@@ -136,8 +133,7 @@ def stream(
     options: Mapping[str, Any],
     is_done: Done,
 ) -> None:
-    """Feed a Pipe channel: one FIFO an epoch, ``<channel>_0``, ``<channel>_1``, ..., until the job
-    is over.
+    """Feed a Pipe channel until the job is over: a FIFO an epoch, ``<channel>_0`` and so on.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-running-container.html
     """
@@ -209,9 +205,7 @@ def upload_folder(
 
 
 def upload_archive(s3: Any, folders: Sequence[Path], uri: str, extra: Mapping[str, str]) -> None:
-    """Upload one tar.gz of the folders' content; of a file that several have, the first one's
-    counts.
-    """
+    """Upload one tar.gz of the folders' content; the first folder with a name has it."""
     bucket, key = split_uri(uri)
     names: dict[str, Path] = {}
     for folder in folders:

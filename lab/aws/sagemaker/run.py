@@ -1,6 +1,4 @@
-"""One training job from Starting to its terminal state: instances, data, the user's processes,
-artifacts.
-"""
+"""One training job, from Starting to its terminal state."""
 
 from __future__ import annotations
 
@@ -168,9 +166,7 @@ class Run:
         self._finish("Stopped", "Training job stopped", "Stopped")
 
     def _prepare(self, number: int, image: images.Image) -> Attempt | None:
-        """Make the instances' folders and fetch what the job reads; None where it was stopped
-        meanwhile.
-        """
+        """Fetch what the job reads; None where it was stopped meanwhile."""
         hosts = self._container.hosts(self._folder / str(number))
         self._say("Downloading", "Downloading input data")
         s3 = self._role.client("s3")
@@ -298,9 +294,7 @@ class Run:
         threading.Thread(target=tell, daemon=True).start()
 
     def _watch(self, attempt: Attempt, began: float, started: float) -> None:
-        """Wait for the instances; end them on a stop, an interruption, a limit or another's
-        failure.
-        """
+        """Wait for the instances; end them on a stop, an interruption, a limit or a failure."""
         condition = self._request["StoppingCondition"]
         earlier = self._trained_seconds
         deadlines = [
@@ -430,9 +424,7 @@ class Run:
         return artifacts
 
     def _failure_reason(self, attempt: Attempt) -> str:
-        """AlgorithmError, with the failure file of the first instance that failed, or its last
-        words.
-        """
+        """Return AlgorithmError with the failure file of the first that failed, or its last words."""
         assert attempt.failed is not None  # noqa: S101 - that is why it is asked
         file = attempt.hosts[attempt.failed].ml / "output" / "failure"
         text = ""

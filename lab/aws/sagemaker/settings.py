@@ -57,9 +57,7 @@ class Settings:
         return self.home / "jobs"
 
     def arn(self, resource: str) -> str:
-        """Return the ARN of one of this account's SageMaker resources, such as
-        ``training-job/x``.
-        """
+        """Return the ARN of one of the account's resources, such as ``training-job/x``."""
         return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{resource}"
 
 

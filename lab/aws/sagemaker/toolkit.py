@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The ``train`` command of a framework image, as the lab's stand-in has it. Runs inside the job;
-imports nothing of the lab.
+"""The ``train`` command of a framework image, as the lab's stand-in has it.
 
+It runs inside the job and imports nothing of the lab.
 It keeps the contract of the sagemaker-training toolkit 5.1
 (https://github.com/aws/sagemaker-training-toolkit): JSON-encoded hyperparameters,
 ``sagemaker_program`` and ``sagemaker_submit_directory``, SM_* variables, ``python train.py --key
@@ -71,9 +71,7 @@ class ScriptError(ClientError):
 
 
 class Training:
-    """What /opt/ml/input/config says about this instance, and the run of the user's script on
-    it.
-    """
+    """What /opt/ml/input/config says about this instance, and the run of the user's script."""
 
     def __init__(self) -> None:
         config = BASE / "input" / "config"
@@ -220,9 +218,7 @@ class Training:
         return ["torchrun", *nodes, program, *self.arguments()]
 
     def _run_mpi(self, program: str) -> None:
-        """Run all ranks on the master; the other instances wait for it, as they have no SSH
-        daemon here.
-        """
+        """Run all ranks on the master; the others wait for it, as there is no SSH daemon."""
         if self.host != self._master():
             _wait_for_master(self._master())
             return
