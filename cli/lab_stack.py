@@ -129,6 +129,45 @@ def refresh(
     )
 
 
+@click.command("import")
+@_run_options
+@click.option("--parent", metavar="URN", default="", help="The resource that it belongs to.")
+@click.option("--provider", metavar="URN", default="", help="An explicit provider of the stack.")
+@click.option("--protect/--no-protect", default=True, show_default=True)
+@_yes_option
+@click.argument("type_token", metavar="TYPE")
+@click.argument("name")
+@click.argument("resource_id", metavar="ID")
+def import_(
+    stack: str,
+    type_token: str,
+    name: str,
+    resource_id: str,
+    parent: str,
+    provider: str,
+    protect: bool,
+    yes: bool,
+    **options: Any,
+) -> None:
+    """Take a resource that exists in the lab's clouds into the stack, as `pulumi import` does.
+
+    \b
+    trainstack lab import aws:s3/bucket:Bucket data my-bucket --yes
+    """
+    from lab.engine.importer import ImportRequest
+
+    request = ImportRequest(
+        type=type_token,
+        name=name,
+        id=resource_id,
+        parent=parent,
+        provider=provider,
+        protect=protect,
+    )
+    _confirm("import", stack, yes=yes, imports=(request,), **options)
+    _operate("import", stack, imports=(request,), **options)
+
+
 @click.command("outputs")
 @_stack_option
 @click.option("--show-secrets", is_flag=True)
@@ -213,7 +252,7 @@ def state_clear_pending(stack: str) -> None:
 
 
 VERBS: tuple[click.Command, ...] = (
-    preview, up, refresh, destroy, state, stack_outputs, history,
+    preview, up, refresh, destroy, import_, state, stack_outputs, history,
 )  # fmt: skip
 
 
@@ -242,7 +281,15 @@ def _operate(
     from lab import stack as lab_stack
     from lab.engine import display
 
-    shown = display.choose(kind=kind, stack=stack, as_json=as_json, diff=diff, stream=sys.stdout)
+    lab_stack.use_lab()  # before the first word is printed
+    shown = display.choose(
+        kind=kind,
+        stack=stack,
+        as_json=as_json,
+        diff=diff,
+        stream=sys.stdout,
+        is_preview=bool(options.get("preview_only")),
+    )
     result = lab_stack.operate(
         kind, stack, events_path=events, on_event=shown, handle_interrupt=True, **options
     )
