@@ -313,6 +313,8 @@ def _start_bwrap(
     for kind, source, target in _layout(instance, scratch):
         if kind == "proc":
             argv += ["--proc", "/proc", "--dev", "/dev"]
+            for device in _accelerators():
+                argv += ["--dev-bind", device, device]
         else:
             argv += [flags[kind], source, target]
     read, write = os.pipe()
@@ -471,6 +473,13 @@ def _system(path: Path, targets: Sequence[str]) -> list[tuple[str, str, str]]:
         if str(child) not in targets
         for step in _system(child, targets)
     ]
+
+
+def _accelerators() -> list[str]:
+    """Return this machine's GPU devices, which the sandbox's own /dev does not have."""
+    return sorted(
+        str(path) for name in ("nvidia*", "kfd", "dri") for path in Path("/dev").glob(name)
+    )
 
 
 # --- what a job finds -----------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from lab.aws.sagemaker.tags import Tags
 
 KIND = "training-job"
 _TERMINAL = {"Completed", "Failed", "Stopped"}
+# A job in one of these loses nothing when it is started once more.
+_NOTHING_RUNS = {"Starting", "Downloading", "Interrupted", "Restarting"}
 
 
 class TrainingJobs:
@@ -235,7 +237,7 @@ class TrainingJobs:
             retries = (document["request"].get("RetryStrategy") or {}).get(
                 "MaximumRetryAttempts", 0
             )
-            if described["SecondaryStatus"] in ("Starting", "Pending"):
+            if described["SecondaryStatus"] in _NOTHING_RUNS:
                 self._launch(name)
             elif described["TrainingJobStatus"] == "Stopping":
                 self.transition(name, "Stopped", "Training job stopped", "Stopped")
