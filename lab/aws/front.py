@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import logging
 import re
 import signal
 import time
@@ -115,8 +116,15 @@ class Front:
         try:
             return await self._route(request, service, caller)
         except Refusal as refusal:
-            status, headers, body = error(refusal, service, request.headers)
-            return web.Response(status=status, headers=headers, body=body)
+            known = refusal
+        except ConnectionResetError:
+            raise  # the client went away
+        except Exception:
+            logging.getLogger(__name__).exception("%s %s", request.method, request.path)
+            message = "the lab's front failed. See: trainstack lab logs"
+            known = Refusal("InternalFailure", message, status=500)
+        status, headers, body = error(known, service, request.headers)
+        return web.Response(status=status, headers=headers, body=body)
 
     async def _handle_lab(self, request: web.Request) -> web.StreamResponse:
         """Pass on what moves the lab itself: interrupt a job, advance the clock, set quotas."""
@@ -137,6 +145,8 @@ class Front:
             await self._refuse_real_key(caller)
         elif service == "s3" and not request.query.keys() & _SIGNED_OTHERWISE:
             raise Refusal("AccessDenied", "Access Denied: the request is not signed", status=403)
+        elif service == "ecr-registry" and "Authorization" not in request.headers:
+            raise Refusal("UNAUTHORIZED", "sign in with: aws ecr get-login-password", status=401)
         is_streamed = service in ("s3", "ecr-registry")
         body = b"" if is_streamed else await request.read()
         operation = operation_of(request.headers, body)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from lab.aws.policy import Policies, evaluate, policies_of_principal
 from lab.aws.wire import Caller, Refusal
@@ -130,6 +131,10 @@ class Guard:
         kept = self._policies.get(arn)
         if kept and time.monotonic() - kept[0] < _POLICIES_SECONDS:
             return kept[1]
-        found = policies_of_principal(self._iam(), arn)
+        try:
+            found = policies_of_principal(self._iam(), arn)
+        except ClientError:
+            message = f"The caller {arn} no longer exists."
+            raise Refusal("UnrecognizedClientException", message, 403) from None
         self._policies[arn] = (time.monotonic(), found)
         return found

@@ -103,7 +103,10 @@ def error(
         return refusal.status, xml, text.encode()
     if service == "ecr-registry":
         document = {"errors": [{"code": refusal.code, "message": refusal.message}]}
-        return refusal.status, {"Content-Type": "application/json"}, json.dumps(document).encode()
+        plain = {"Content-Type": "application/json"}
+        if refusal.status == 401:  # what a client sends its credentials for
+            plain["WWW-Authenticate"] = 'Basic realm="lab",service="ecr.amazonaws.com"'
+        return refusal.status, plain, json.dumps(document).encode()
     if service == "ec2":
         text = (
             f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"

@@ -136,6 +136,27 @@ def test_an_unsigned_request_to_s3_is_denied(cloud: Cloud) -> None:
     assert b"<Code>AccessDenied</Code>" in caught.value.read()
 
 
+def test_the_registry_wants_credentials_and_takes_those_that_ecr_gives(cloud: Cloud) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{cloud.url}/v2/")
+    assert caught.value.code == 401
+    assert caught.value.headers["WWW-Authenticate"].startswith("Basic"), "clients sign in for this"
+    given = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
+    request = urllib.request.Request(
+        f"{cloud.url}/v2/", headers={"Authorization": f"Basic {given['authorizationToken']}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def test_the_session_of_a_deleted_role_is_refused(cloud: Cloud) -> None:
+    role = cloud.role("front-gone", {"Action": "ec2:DescribeVpcs", "Resource": "*"})
+    as_role, iam = cloud.as_role("ec2", role), cloud.client("iam")
+    iam.delete_role_policy(RoleName="front-gone", PolicyName="allowed")
+    iam.delete_role(RoleName="front-gone")
+    assert refused(as_role.describe_vpcs)[0] == "UnrecognizedClientException"
+
+
 def test_the_emulators_own_paths_are_not_reachable(cloud: Cloud) -> None:
     reset = urllib.request.Request(f"{cloud.url}/_ministack/reset", method="POST")
     with pytest.raises(urllib.error.HTTPError):
