@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.engine.providers import PropertyDiff
 from lab.engine.state import ResourceState
-from lab.engine.values import to_json
+from lab.engine.values import Archive, Asset, to_json
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[mK]")
 _TAG = re.compile(r"<\{%.*?%\}>")
@@ -77,14 +77,27 @@ def _state_json(state: ResourceState | None) -> dict[str, Any] | None:
     ):
         if value:
             result[key] = True
-    result["inputs"] = to_json(state.inputs or {})
-    result["outputs"] = to_json(state.outputs or {})
+    result["inputs"] = to_json(_elide(state.inputs or {}))
+    result["outputs"] = to_json(_elide(state.outputs or {}))
     result["provider"] = state.provider
     if state.init_errors:
         result["initErrors"] = state.init_errors
     if state.hide_diff:
         result["hideDiffs"] = state.hide_diff
     return result
+
+
+def _elide(value: Any) -> Any:
+    """Return a value without the texts of assets, which can be long."""
+    if isinstance(value, dict):
+        return {key: _elide(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_elide(item) for item in value]
+    if isinstance(value, Asset) and not (value.path or value.uri):
+        return Asset(hash=value.hash, text="<contents elided>")
+    if isinstance(value, Archive) and value.assets is not None:
+        return Archive(hash=value.hash, assets=_elide(value.assets))
+    return value
 
 
 @dataclass(frozen=True)

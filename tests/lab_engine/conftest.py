@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +57,8 @@ class Cloud:
     details: list[tuple[Any, ...]] = field(default_factory=list)
     # (call, name) that fail.
     failing: set[tuple[str, str]] = field(default_factory=set)
+    # The (call, name) at which the user presses Ctrl-C.
+    interrupting: tuple[str, str] | None = None
     serial: int = 0
 
     def names(self) -> list[str]:
@@ -75,6 +80,9 @@ class MemoryProvider(sdk.Provider):
     def _do(self, call: str, name: str) -> None:
         if (call, name) in self._cloud.failing:
             raise RuntimeError(f"{call} of {name} refused")
+        if (call, name) == self._cloud.interrupting:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # the main thread takes the signal; this call is still under way
 
     async def check_config(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
         self._note("check_config", request.urn)

@@ -244,6 +244,21 @@ def test_what_is_not_done_is_refused_by_name(lab: Any) -> None:
     assert any("no provider for package 'other'" in text for text in ran.errors)
 
 
+def test_ctrl_c_ends_what_is_under_way_and_starts_nothing_more(lab: Any, thing: Any) -> None:
+    def program() -> None:
+        first = thing("a", {"v": 1})
+        thing("b", {"v": first.out})
+
+    lab.cloud.interrupting = ("create", "a")
+    ran = lab.up(program, handle_interrupt=True)
+    assert ran.result.result == "canceled"
+    assert ran.errors == ["update canceled"]
+    assert lab.cloud.names() == ["a"]
+    assert lab.resource("a")["id"] == "a-1"
+    lab.cloud.interrupting = None
+    assert lab.up(program).result.changes == {"same": 2, "create": 1}
+
+
 def test_history_has_a_record_of_each_update(lab: Any, thing: Any) -> None:
     lab.up(lambda: thing("a", {"v": 1}) and None)
     lab.run("preview", lambda: None)
