@@ -352,10 +352,11 @@ class JobRun:
         artifacts = data_path.in_datastore(
             self._plane, self._workspace, ARTIFACT_STORE, f"ExperimentRun/dcid.{self._name}"
         )
-        for kind in ("outputs", "logs"):
-            folder = self._folder / "node-0" / kind
-            below = DataPath(artifacts.account, artifacts.container, f"{artifacts.path}/{kind}")
-            self._upload_folder(folder, below, final=final)
+        # all nodes write to one place; where they write the same name, the first node's file stays
+        for node in reversed(range(len(self._nodes))):
+            for kind in ("outputs", "logs"):
+                below = DataPath(artifacts.account, artifacts.container, f"{artifacts.path}/{kind}")
+                self._upload_folder(self._folder / f"node-{node}" / kind, below, final=final)
         for log in self._logs.values():
             log.flush(final=final)
 

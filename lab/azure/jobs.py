@@ -42,6 +42,8 @@ class Jobs:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._running: dict[str, JobRun] = {}
+        # What waits for nodes, in the order of arrival; looked through at every event, unlike all jobs there ever were.
+        self._waiting: dict[str, None] = {}
         self._stopping = threading.Event()
         self._scheduler: threading.Thread | None = None
 
@@ -59,6 +61,8 @@ class Jobs:
                     )
                 )
                 self._finish(key, record, "Canceled" if canceled else "Failed")
+            elif record["status"] not in TERMINAL:
+                self._waiting[key] = None
         self._scheduler = threading.Thread(target=self._schedule, name="azure-jobs", daemon=True)
         self._scheduler.start()
 
@@ -107,6 +111,7 @@ class Jobs:
             properties = self._complete(workspace, name, copy.deepcopy(asked))
             record = self._record(workspace, name, properties, asked, by)
             self._plane.store.put("job", key, record)
+            self._waiting[key] = None
         self._plane.clock.wake()
         return record, True
 
@@ -243,6 +248,7 @@ class Jobs:
                     record["status"] = record["arm"]["properties"]["status"] = "Queued"
                     record["attempt"] += 1
                     self._plane.store.put("job", key, record)
+                    self._waiting = {key: None, **self._waiting}  # a preempted job goes first
                 else:
                     record["error"] = error
                     self._finish(key, record, status)
@@ -273,16 +279,20 @@ class Jobs:
             self._plane.clock.wait(left)
 
     def _start_queued(self) -> None:
-        waiting: set[str] = set()
-        for key, record in self._plane.store.below("job", ""):
-            if record["status"] not in ("NotStarted", "Queued") or key in self._running:
+        full: set[str] = set()
+        for key in list(self._waiting):
+            record = self._plane.store.get("job", key)
+            if record is None or record["status"] in TERMINAL:
+                del self._waiting[key]
                 continue
             compute = str(record["arm"]["properties"].get("computeId") or "").lower()
             # The order of arrival holds: a small job does not overtake a large one.
-            if compute in waiting or not self._start(key, record):
-                waiting.add(compute)
-                if record["status"] == "NotStarted":
-                    self.set_status(key, "Queued")
+            if compute not in full and self._start(key, record):
+                del self._waiting[key]
+                continue
+            full.add(compute)
+            if record["status"] == "NotStarted":
+                self.set_status(key, "Queued")
 
     def _start(self, key: str, record: dict[str, Any]) -> bool:
         properties = record["arm"]["properties"]
@@ -476,7 +486,7 @@ class Jobs:
             "logs": [],
             "outputs": {},
             "attempt": 0,
-            "number": len(self._plane.store.below("job", job_key(workspace, ""))) + 1,
+            "number": self._plane.store.count("job", job_key(workspace, "")) + 1,
             "arm": {
                 "id": f"{document.get('id') or workspace}/jobs/{name}",
                 "name": name,

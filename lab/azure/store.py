@@ -102,6 +102,14 @@ class Store:
         )
         return [(key, json.loads(body)) for key, body in rows]
 
+    def count(self, kind: str, prefix: str) -> int:
+        """Return how many keys start with the prefix."""
+        rows = self.execute(
+            "SELECT COUNT(*) FROM documents WHERE kind = ? AND key >= ? AND key < ?",
+            (kind, prefix, prefix + "\U0010ffff"),
+        )
+        return int(rows[0][0])
+
     def containing(self, kind: str, fragment: str) -> list[tuple[str, dict[str, Any]]]:
         """Return (key, document) of every key that has the fragment in it, oldest first."""
         rows = self.execute(

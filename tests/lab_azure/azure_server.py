@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +212,11 @@ class Jobs:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._count = 0
 
     def submit(
         self, command: str, *, name: str | None = None, compute: str | None = "cpu", **fields: Any
     ) -> str:
-        self._count += 1
-        name = name or f"job-{self._count}-{id(self) % 10_000}"
+        name = name or f"job-{uuid.uuid4().hex[:12]}"
         answer = self.try_submit(command, name=name, compute=compute, **fields)
         assert answer.status in (200, 201), answer.text
         return name
