@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import json
 import logging
 import re
 import signal
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ class Front:
         self._identities: dict[str, tuple[float, Identity | None]] = {}
         self._session: aiohttp.ClientSession | None = None
         guard = Guard(lambda: self._root_client("iam"))
-        self._services = rules.Services(self._root_client, guard)
+        self._services = rules.Services(self._root_client, guard, self._quota_values)
         self._encryption = Encryption(self._root_client, guard)
 
     @functools.cache  # noqa: B019 - there is one front in a process
@@ -79,6 +81,15 @@ class Front:
             aws_access_key_id=ROOT_CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ROOT_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
+
+    def _quota_values(self) -> Mapping[str, float]:
+        """Return the quotas that someone set in the SageMaker plane, which holds jobs to them."""
+        url = f"{self._backends['sagemaker']}/_lab/quotas"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
+                return json.loads(answer.read())
+        except OSError:
+            return {}  # the plane is starting
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""

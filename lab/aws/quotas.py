@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from lab.aws.wire import Refusal
@@ -28,8 +29,13 @@ def _all() -> dict[str, str]:
     return {f"L-{hashlib.sha256(name.encode()).hexdigest()[:8].upper()}": name for name in found}
 
 
-def answer(operation: str, request: dict[str, Any], region: str) -> dict[str, Any]:
-    """Answer one operation. Raises Refusal for a service or an operation that is not here."""
+def answer(
+    operation: str, request: dict[str, Any], region: str, values: Mapping[str, float]
+) -> dict[str, Any]:
+    """Answer one operation; ``values`` has, by quota name, those that are not the lab's usual one.
+
+    Raises Refusal for a service or an operation that is not here.
+    """
     if operation == "ListServices":
         return {"Services": [{"ServiceCode": "sagemaker", "ServiceName": "Amazon SageMaker"}]}
     if operation not in (
@@ -41,19 +47,20 @@ def answer(operation: str, request: dict[str, Any], region: str) -> dict[str, An
         raise Refusal(
             "NoSuchResourceException", "the lab has the quotas of ServiceCode 'sagemaker' only"
         )
+    applied: Mapping[str, float] = {} if "Default" in operation else values
     if operation.startswith("Get"):
         code = request.get("QuotaCode", "")
         if code not in _all():
             raise Refusal("NoSuchResourceException", f"there is no quota {code!r}")
-        return {"Quota": _quota(code, region)}
+        return {"Quota": _quota(code, region, applied)}
     codes = list(_all())
     start = int(request.get("NextToken") or 0)
     end = start + int(request.get("MaxResults") or 100)
     more = {"NextToken": str(end)} if end < len(codes) else {}
-    return {"Quotas": [_quota(code, region) for code in codes[start:end]], **more}
+    return {"Quotas": [_quota(code, region, applied) for code in codes[start:end]], **more}
 
 
-def _quota(code: str, region: str) -> dict[str, Any]:
+def _quota(code: str, region: str, values: Mapping[str, float]) -> dict[str, Any]:
     return {
         "ServiceCode": "sagemaker",
         "ServiceName": "Amazon SageMaker",
@@ -61,7 +68,7 @@ def _quota(code: str, region: str) -> dict[str, Any]:
         "QuotaCode": code,
         "QuotaName": _all()[code],
         "Description": "The value and the code are the lab's own; AWS gives each account its own.",
-        "Value": LAB_QUOTA,
+        "Value": float(values.get(_all()[code], LAB_QUOTA)),
         "Unit": "None",
         "Adjustable": True,
         "GlobalQuota": False,

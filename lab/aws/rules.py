@@ -67,6 +67,7 @@ class Services:
 
     client: Callable[[str], Any]
     guard: Guard
+    quota_values: Callable[[], Mapping[str, float]]  # those that someone set, by quota name
 
 
 Rule = Callable[[Call, Services], Answer | None]
@@ -264,7 +265,7 @@ def _check_mutability(call: Call, _: Services) -> None:
 
 def _quotas(call: Call, services: Services) -> Answer:
     _require(call, services, f"servicequotas:{call.operation}", "*")
-    found = quotas.answer(call.operation, call.json, call.region)
+    found = quotas.answer(call.operation, call.json, call.region, services.quota_values())
     return Answer(json.dumps(found).encode(), "application/x-amz-json-1.1")
 
 

@@ -385,6 +385,15 @@ def test_quotas_are_named_as_aws_names_them_and_say_whose_their_values_are(cloud
     one = client.get_service_quota(ServiceCode="sagemaker", QuotaCode=quota["QuotaCode"])["Quota"]
     assert one["Value"] == quota["Value"]
 
+    body = json.dumps({quota["QuotaName"]: 3}).encode()
+    json_type = {"Content-Type": "application/json"}
+    urllib.request.urlopen(
+        urllib.request.Request(f"{cloud.url}/_lab/quotas", data=body, headers=json_type)
+    ).close()
+    code = {"ServiceCode": "sagemaker", "QuotaCode": quota["QuotaCode"]}
+    assert client.get_service_quota(**code)["Quota"]["Value"] == 3, "what jobs are held to"
+    assert client.get_aws_default_service_quota(**code)["Quota"]["Value"] == quota["Value"]
+
 
 def test_a_rule_with_targets_is_not_deleted(cloud: Cloud) -> None:
     events, sns = cloud.client("events"), cloud.client("sns")
