@@ -62,6 +62,7 @@ def demo(keep: bool, output: str) -> None:
     if not keep:
         _title("5. Destroy the stack and stop the lab")
         lab_stack_operations.operate("destroy", lab_stack.STACK_DEFAULT)
+        lab_stack_operations.purge()
         daemon.stop(lab_home.home())
     if failed or differing:
         names = ", ".join(item.cloud for item in failed or differing)

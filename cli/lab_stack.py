@@ -93,6 +93,12 @@ def destroy(stack: str, engine: str, yes: bool, preview_only: bool, **options: A
     if not preview_only:
         _confirm("destroy", stack, yes=yes, **options)
     _operate("destroy", stack, preview_only=preview_only, **options)
+    if not preview_only and not options["targets"]:
+        from lab import stack as lab_stack
+
+        if purged := lab_stack.purge():
+            names = ", ".join(item.rpartition("/")[2] for item in purged)
+            click.echo(f"purged, so that the names are free again: {names}", err=True)
 
 
 @click.command()

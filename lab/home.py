@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 ACCOUNT_ID = "123456789012"
 ACCESS_KEY_ID = "lab"
 SECRET_ACCESS_KEY = "lab-secret"  # noqa: S105 - opens nothing but the lab
+AWS_REGION = "us-east-1"
 SUBSCRIPTION_ID = "11111111-2222-3333-4444-555555555555"
 TENANT_ID = "99999999-0000-0000-0000-000000000000"
 CLIENT_ID = "22222222-3333-4444-5555-666666666666"
@@ -83,6 +84,7 @@ def environment() -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_SESSION_TOKEN": "",
+        "AWS_DEFAULT_REGION": AWS_REGION,
         "AWS_PROFILE": "",
         "AWS_EC2_METADATA_DISABLED": "true",
         "ARM_ENDPOINT": require_loopback(found["azure"]),

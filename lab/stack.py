@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,22 @@ def operate(kind: Any, stack: str, **options: Any) -> Any:
             **options,
         )
     )
-    if kind != "preview" and not options.get("preview_only"):
+    if result.ok and kind != "preview" and not options.get("preview_only"):
         save_outputs(stack, api.read_outputs(state_path(stack)))
     return result
+
+
+def purge() -> list[str]:
+    """Let go of the names that deleted vaults and workspaces still hold; return what was purged.
+
+    Azure keeps them for days after a destroy, and the next up under the same names is refused. There a person purges
+    them (``az keyvault purge``, ``az ml workspace delete --permanently-delete``); a lab is thrown away anyway.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = lab_home.require_loopback(lab_home.endpoints()["azure"])
+    with opener.open(f"{url}/_lab/purge", data=b"{}") as answer:
+        found: list[str] = json.load(answer)["purged"]
+    return found
 
 
 def use_lab() -> None:
@@ -134,10 +148,9 @@ def run_pulumi(stack: str, arguments: Sequence[str]) -> int:
             "no pulumi on PATH. Install it (https://www.pulumi.com/docs/install), "
             "or leave --engine out: the lab's own engine needs none"
         )
-    folder = program_folder()
-    settings_file(folder, stack)
+    folder = _project_copy(program_folder(), stack)
     use_lab()
-    environment = pulumi_environment(lab_home.home())
+    environment = pulumi_environment(lab_home.home().resolve())
     select = ["pulumi", "stack", "select", "--create", "--stack", stack]
     selected = subprocess.run(select, cwd=folder, env=environment, check=False)
     if selected.returncode:
@@ -151,6 +164,28 @@ def run_pulumi(stack: str, arguments: Sequence[str]) -> int:
         )
         save_outputs(stack, json.loads(done.stdout or "{}"))
     return code
+
+
+def _project_copy(program: Path, stack: str) -> Path:
+    """Return a folder below the lab's with the program's entry and one stack's settings.
+
+    The CLI writes its encryption salt into the settings file, and the repository's must stay as it is.
+    """
+    import yaml
+
+    settings = settings_file(program, stack)
+    folder = lab_home.home() / "pulumi-project"
+    project = yaml.safe_load((program / "Pulumi.yaml").read_text(encoding="utf-8"))
+    project["stackConfigDir"] = "stacks"
+    project["runtime"] = {"name": "python", "options": {"virtualenv": sys.prefix}}
+    write_atomically(folder / "Pulumi.yaml", yaml.safe_dump(project, sort_keys=False))
+    shutil.copyfile(program / "__main__.py", folder / "__main__.py")
+    copy = folder / "stacks" / settings.name
+    wanted = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    had = yaml.safe_load(copy.read_text(encoding="utf-8")) if copy.exists() else {}
+    salt = {key: had[key] for key in ("encryptionsalt",) if key in had}
+    write_atomically(copy, yaml.safe_dump({**wanted, **salt}, sort_keys=False))
+    return folder
 
 
 def pulumi_environment(home: Path) -> dict[str, str]:
@@ -167,6 +202,7 @@ def pulumi_environment(home: Path) -> dict[str, str]:
     state.mkdir(parents=True, exist_ok=True)
     return {
         **os.environ,
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "PATH": f"{plugins}{os.pathsep}{os.environ['PATH']}",
         "PULUMI_BACKEND_URL": f"file://{state.resolve()}",
         "PULUMI_HOME": str((home / "pulumi-home").resolve()),
