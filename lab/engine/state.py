@@ -410,6 +410,7 @@ class Replayer:
         elif kind == "rebuilt":
             self.base = self.deployment()
             self._reset()
+            self._has_refresh = False
         elif kind == "secrets":
             self.base = {**self.base, "secrets_providers": entry["provider"]}
 
