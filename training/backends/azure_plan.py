@@ -121,7 +121,7 @@ def _command(spec: JobSpec, channels: list[str]) -> str:
         folders["SM_CHECKPOINT_DIR"] = "${{outputs.checkpoints}}"
     steps = ["export " + " ".join(f'{name}="{path}"' for name, path in folders.items())]
     steps.append(
-        'export SM_CURRENT_HOST="algo-$((${NODE_RANK:-${OMPI_COMM_WORLD_NODE_RANK:-0}} + 1))" '
+        f'export SM_CURRENT_HOST="algo-$(({_node_index(spec)} + 1))" '
         'SM_NUM_GPUS="$(nvidia-smi -L 2>/dev/null | wc -l)" SM_NUM_CPUS="$(nproc)"'
     )
     if spec.spot.checkpoint:
@@ -135,6 +135,21 @@ def _command(spec: JobSpec, channels: list[str]) -> str:
             "python -m pip install --disable-pip-version-check -r requirements.txt || exit 1"
         )
     return "; ".join([*steps, f"exec {program}"])
+
+
+def _node_index(spec: JobSpec) -> str:
+    """Return the shell's words for the instance's number, from what the service sets for each way of distributing.
+
+    https://learn.microsoft.com/azure/machine-learning/how-to-train-distributed-gpu
+    """
+    kind = spec.distribution.type if spec.distribution else None
+    if kind == "pytorch":
+        return "${NODE_RANK:-0}"
+    if kind == "mpi":
+        return "${OMPI_COMM_WORLD_RANK:-0} / ${OMPI_COMM_WORLD_LOCAL_SIZE:-1}"
+    if kind == "tensorflow":
+        return """$(printf %s "$TF_CONFIG" | sed -n 's/.*"index": *\\([0-9]*\\).*/\\1/p')"""
+    return "0"
 
 
 def _interpreter(entry: str) -> str:
