@@ -48,14 +48,13 @@ _HOP_BY_HOP = {
     *("te", "trailers", "transfer-encoding", "upgrade"),
 }
 # The SageMaker plane asks the policies of this caller itself: only it knows a call's resources.
+# Only the front sets it; a client's own is dropped.
 CALLER_HEADER = "x-lab-caller-arn"
 # Presigned URLs of the older signature.
 _SIGNED_OTHERWISE = {"AWSAccessKeyId", "X-Amz-Credential"}
 _IDENTITY_SECONDS = 5.0
 
 AnswerCheck = Callable[[Mapping[str, str]], None]
-# Only the front sets it; a client's own is dropped.
-_CALLER_HEADER = "x-lab-caller-arn"
 
 
 class Front:
@@ -266,7 +265,7 @@ class Front:
         headers = [
             (name, value)
             for name, value in request.headers.items()
-            if name.lower() not in (*_HOP_BY_HOP, _CALLER_HEADER)
+            if name.lower() not in (*_HOP_BY_HOP, CALLER_HEADER)
         ]
         body = request.content if request.body_exists else None
         if request._read_bytes is not None:
