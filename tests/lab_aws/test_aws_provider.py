@@ -32,6 +32,18 @@ def test_a_name_is_kept_by_an_update_and_new_in_a_replacement(driver: Driver) ->
     assert driver.checked(BUCKET, {}, seed=b"one")["bucket"] == first["bucket"]
 
 
+def test_a_name_prefix_is_kept_and_completed_by_create(driver: Driver) -> None:
+    inputs = {"namePrefix": "ml-", "assumeRolePolicy": trust("sagemaker.amazonaws.com")}
+    id_, outputs, checked = driver.made(ROLE, inputs)
+    assert "name" not in checked
+    assert outputs["name"].startswith("ml-")
+    assert len(outputs["name"]) == len("ml-") + 26
+    assert driver.diff(ROLE, id_, outputs, checked).is_empty
+    longer = driver.checked(ROLE, {**inputs, "maxSessionDuration": 7200}, old=checked)
+    assert driver.update(ROLE, id_, outputs, longer)["name"] == outputs["name"]
+    driver.delete(ROLE, id_, outputs)
+
+
 def test_a_long_name_is_cut_to_what_the_service_allows(driver: Driver) -> None:
     name = driver.checked(ROLE, {"assumeRolePolicy": trust("s.amazonaws.com")}, name="x" * 99)[
         "name"

@@ -8,6 +8,7 @@ nothing, so settings that need calls of their own are written once.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import json
 import os
@@ -96,6 +97,11 @@ class AutoName:
     property: str = "name"
     max_length: int = 255
     shaped: Callable[[str], str] = str
+
+    @builtins.property
+    def prefix_property(self) -> str:
+        """The input that asks for a name with this start; such a name is known after create."""
+        return {"name": "namePrefix", "bucket": "bucketPrefix"}.get(self.property, "")
 
 
 def facts(**values: Any) -> Mapping[str, Any]:

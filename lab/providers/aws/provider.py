@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Generator, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -102,10 +104,7 @@ class AwsProvider(protocol.Provider):
         for name, value in kind.defaults.items():
             filled.setdefault(name, value)
         auto = kind.auto_name
-        prefix = auto and auto.property.replace("name", "namePrefix").replace(
-            "bucket", "bucketPrefix"
-        )
-        if auto and auto.property not in filled and not filled.get(prefix or ""):
+        if auto and auto.property not in filled and not filled.get(auto.prefix_property):
             kept = old.get(auto.property) if auto.property in (old.get(DEFAULTS) or ()) else None
             filled[auto.property] = kept or _automatic_name(
                 request.name, auto.max_length, auto.shaped, request.random_seed
@@ -162,6 +161,7 @@ class AwsProvider(protocol.Provider):
 
     def _create(self, kind: Kind, inputs: Values) -> tuple[str, Values]:
         cloud = self._cloud(inputs)
+        inputs = _named(kind, inputs, {})
         id_ = kind.create(cloud, inputs)
         try:
             kind.update(cloud, id_, {}, inputs)
@@ -228,8 +228,9 @@ class AwsProvider(protocol.Provider):
 
         def update() -> Values:
             cloud = self._cloud(new)
-            kind.update(cloud, request.resource_id, old, new)
-            outputs = kind.read(cloud, request.resource_id, new)
+            named = _named(kind, new, old)
+            kind.update(cloud, request.resource_id, old, named)
+            outputs = kind.read(cloud, request.resource_id, named)
             if outputs is None:
                 raise AwsProviderError(
                     "it is gone from the cloud. Find what else is, with: trainstack lab refresh"
@@ -282,6 +283,16 @@ def _kind(qualified_type: str) -> Kind:
             f"{', '.join(sorted(kinds.KINDS))}"
         )
     return kind
+
+
+def _named(kind: Kind, inputs: Values, state: Values) -> Values:
+    """Return the inputs with the name that a prefix asks for: the state's, or the prefix and 26 digits."""
+    auto = kind.auto_name
+    if auto is None or auto.property in inputs:
+        return inputs
+    moment = f"{datetime.now(UTC):%Y%m%d%H%M%S%f}{secrets.randbelow(10**6):06d}"
+    made = f"{inputs.get(auto.prefix_property, '')}{moment}"
+    return {**inputs, auto.property: state.get(auto.property) or made}
 
 
 def _automatic_name(name: str, max_length: int, shaped: Any, seed: bytes) -> str:
