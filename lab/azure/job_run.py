@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import secrets
 import shutil
@@ -19,15 +18,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import executor
 from lab.azure import data_path, environment
 from lab.azure.data_path import DataPath
+from lab.azure.distribution import Process, addresses, plan
 from lab.azure.duration import seconds
 from lab.azure.errors import ArmError
+from lab.azure.job_log import JobLog
 from lab.azure.login import Principal
 from lab.azure.resource_id import ResourceId, parse_id
 from lab.azure.urls import Urls
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _PREEMPT_GRACE_SECONDS = 30.0
 _CANCEL_GRACE_SECONDS = 10.0
 _SYNC_SECONDS = 1.0
-_LOG_TAIL_LINES = 20
 _PIP_TIMEOUT_SECONDS = 300.0
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 ARTIFACT_STORE = "workspaceartifactstore"
@@ -48,15 +47,6 @@ ARTIFACT_STORE = "workspaceartifactstore"
 
 class _UserError(Exception):
     """The job cannot run, by the user's doing; its message is the run's error."""
-
-
-@dataclass(frozen=True)
-class _Process:
-    """One process to start: where, and with which environment."""
-
-    node: int
-    env: Mapping[str, str]
-    log: str
 
 
 class JobRun:
@@ -83,7 +73,7 @@ class JobRun:
             / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{record['attempt']}"
         )
         self._processes: list[executor.Running] = []
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, JobLog] = {}
         self._synced: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._ending: str | None = None  # Canceled | Preempted | TimedOut | Abandoned
@@ -428,7 +418,7 @@ class JobRun:
             return ["user_logs/std_log.txt"]
         return [f"user_logs/std_log_process_{index}.txt" for index in range(count)]
 
-    def _log(self, name: str) -> _Log:
+    def _log(self, name: str) -> JobLog:
         if name not in self._logs:
             artifacts = data_path.in_datastore(
                 self._plane,
@@ -436,7 +426,7 @@ class JobRun:
                 ARTIFACT_STORE,
                 f"ExperimentRun/dcid.{self._name}/{name}",
             )
-            self._logs[name] = _Log(
+            self._logs[name] = JobLog(
                 self._plane, name, artifacts, keep=bool(self._record["attempt"])
             )
             record = self._plane.jobs.record(self._key)
@@ -541,8 +531,8 @@ class JobRun:
         }
         command = _substituted(self._job["command"], inputs, values)
         variables = self._variables(inputs, values)
-        addresses = _addresses(self._key, len(self._nodes))
-        hosts = {f"node-{index}": address for index, address in enumerate(addresses)}
+        found = addresses(self._key, len(self._nodes))
+        hosts = {f"node-{index}": address for index, address in enumerate(found)}
         instances = []
         for process, log in zip(self._plan(), self._log_names(), strict=True):
             node = self._folder / f"node-{process.node}"
@@ -557,7 +547,7 @@ class JobRun:
                         argv=["bash", "-c", command],
                         env={
                             **variables,
-                            **self._node_variables(process.node, addresses),
+                            **self._node_variables(process.node, found),
                             **process.env,
                             **_user(self._job),
                         },
@@ -608,53 +598,10 @@ class JobRun:
         if not self._download(source, folder, is_file=False):
             raise _UserError(f"The code snapshot at {code['properties']['codeUri']} is empty.")
 
-    def _plan(self) -> list[_Process]:
+    def _plan(self) -> list[Process]:
         """Return the processes of the job's distribution, in the order of their rank."""
-        distribution = self._job.get("distribution") or {}
-        kind = distribution.get("distributionType")
-        nodes = len(self._nodes)
-        if kind in ("PyTorch", "Mpi"):
-            per_node = int(distribution.get("processCountPerInstance") or 1)
-            addresses = _addresses(self._key, nodes)
-            found = []
-            for rank in range(nodes * per_node):
-                node, local = divmod(rank, per_node)
-                env = _pytorch if kind == "PyTorch" else _mpi
-                found.append(
-                    _Process(
-                        node, env(rank, local, node, per_node, nodes, addresses[0], self._port), ""
-                    )
-                )
-            return found
-        if kind == "TensorFlow":
-            workers = int(distribution.get("workerCount") or nodes)
-            servers = int(distribution.get("parameterServerCount") or 0)
-            addresses = _addresses(self._key, nodes)
-            roles = [("worker", index) for index in range(workers)] + [
-                ("ps", index) for index in range(servers)
-            ]
-            cluster: dict[str, list[str]] = {}
-            for position, (role, _) in enumerate(roles):
-                cluster.setdefault(role, []).append(
-                    f"{addresses[position % nodes]}:{self._port + position}"
-                )
-            return [
-                _Process(
-                    position % nodes,
-                    {
-                        "TF_CONFIG": json.dumps(
-                            {
-                                "cluster": cluster,
-                                "task": {"type": role, "index": index},
-                                "environment": "cloud",
-                            }
-                        )
-                    },
-                    "",
-                )
-                for position, (role, index) in enumerate(roles)
-            ]
-        return [_Process(node, {}, "") for node in range(nodes)]
+        nodes = addresses(self._key, len(self._nodes))
+        return plan(self._job.get("distribution") or {}, nodes, self._port)
 
     @property
     def _port(self) -> int:
@@ -706,19 +653,19 @@ class JobRun:
             variables["MSI_SECRET"] = self._identity_secret
         return variables
 
-    def _node_variables(self, node: int, addresses: Sequence[str]) -> dict[str, str]:
+    def _node_variables(self, node: int, nodes: Sequence[str]) -> dict[str, str]:
         """Where the other nodes are, as Azure Batch tells its tasks."""
         return {
-            "AZ_BATCH_NODE_LIST": ";".join(addresses),
-            "AZ_BATCH_HOST_LIST": ",".join(addresses),
-            "AZ_BATCH_MASTER_NODE": f"{addresses[0]}:{self._port}",
-            "AZ_BATCHAI_MPI_MASTER_NODE": addresses[0],
-            "AZ_BATCHAI_WORKER_HOSTS": ",".join(addresses),
+            "AZ_BATCH_NODE_LIST": ";".join(nodes),
+            "AZ_BATCH_HOST_LIST": ",".join(nodes),
+            "AZ_BATCH_MASTER_NODE": f"{nodes[0]}:{self._port}",
+            "AZ_BATCHAI_MPI_MASTER_NODE": nodes[0],
+            "AZ_BATCHAI_WORKER_HOSTS": ",".join(nodes),
             "AZ_BATCHAI_TASK_INDEX": str(node),
             "AZ_BATCH_NODE_ID": self._nodes[node],
         }
 
-    def _install(self, log: _Log, instances: Sequence[executor.Instance]) -> None:
+    def _install(self, log: JobLog, instances: Sequence[executor.Instance]) -> None:
         """Install what the environment asks for and the lab's Python lacks."""
         _, properties = environment.resolve(
             self._plane, self._workspace, self._job["environmentId"]
@@ -746,50 +693,6 @@ class JobRun:
                 return
 
 
-class _Log:
-    """A log that is uploaded while it grows."""
-
-    def __init__(self, plane: Plane, name: str, target: DataPath, *, keep: bool) -> None:
-        self.name = name
-        self._plane = plane
-        self._target = target
-        self._lock = threading.Lock()
-        self._text = bytearray()
-        self._uploaded = -1
-        self._uploaded_at = 0.0
-        if keep:
-            before = plane.blobs.find(target.account, target.container, target.path)
-            if before:
-                self._text += before.read()
-
-    def line(self, text: str) -> None:
-        with self._lock:
-            self._text += text.encode() + b"\n"
-
-    def flush(self, *, final: bool = False) -> None:
-        """Upload what is new. A long log is uploaded less often, or its cost would grow with its square."""
-        pause = 0.2 + len(self._text) / 10_000_000
-        if not final and time.monotonic() - self._uploaded_at < pause:
-            return
-        with self._lock:
-            if len(self._text) == self._uploaded:
-                return
-            data = bytes(self._text)
-        self._plane.blobs.put(
-            self._target.account,
-            self._target.container,
-            self._target.path,
-            data,
-            content_type="text/plain",
-        )
-        self._uploaded, self._uploaded_at = len(data), time.monotonic()
-
-    def tail(self) -> str:
-        with self._lock:
-            lines = self._text.decode("utf-8", "replace").splitlines()
-        return "\n".join(lines[-_LOG_TAIL_LINES:])
-
-
 def _substituted(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
     """Fill a command: ``${{inputs.x}}``, and ``$[[ ... ]]`` which goes where its input was not given."""
 
@@ -802,40 +705,6 @@ def _substituted(command: str, inputs: Mapping[str, str], outputs: Mapping[str, 
         for name, value in values.items():
             command = command.replace(f"${{{{{kind}.{name}}}}}", value)
     return command
-
-
-def _pytorch(
-    rank: int, local: int, node: int, per_node: int, nodes: int, master: str, port: int
-) -> dict[str, str]:
-    return {
-        "MASTER_ADDR": master,
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(nodes * per_node),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(local),
-        "LOCAL_WORLD_SIZE": str(per_node),
-        "NODE_RANK": str(node),
-    }
-
-
-def _mpi(
-    rank: int, local: int, node: int, per_node: int, nodes: int, master: str, port: int
-) -> dict[str, str]:
-    """The variables that Open MPI's launcher gives a process; the lab starts the processes itself."""
-    return {
-        "OMPI_COMM_WORLD_RANK": str(rank),
-        "OMPI_COMM_WORLD_SIZE": str(nodes * per_node),
-        "OMPI_COMM_WORLD_LOCAL_RANK": str(local),
-        "OMPI_COMM_WORLD_LOCAL_SIZE": str(per_node),
-        "OMPI_COMM_WORLD_NODE_RANK": str(node),
-        "AZ_BATCH_MASTER_NODE": f"{master}:{port}",
-    }
-
-
-def _addresses(key: str, count: int) -> list[str]:
-    """Loopback addresses of a job's nodes: another job's nodes have others."""
-    digest = hashlib.sha256(key.encode()).digest()
-    return [f"127.{64 + digest[0] % 128}.{digest[1]}.{index + 2}" for index in range(count)]
 
 
 def _user(job: Mapping[str, Any]) -> dict[str, str]:

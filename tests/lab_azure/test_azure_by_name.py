@@ -23,7 +23,9 @@ from azure.ai.ml import MLClient, command, Output
 from azure.identity import DefaultAzureCredential
 
 pathlib.Path("src").mkdir()
-pathlib.Path("src/train.py").write_text("import sys, pathlib, time; time.sleep(1); print('trained'); pathlib.Path(sys.argv[1], 'model').write_text('weights')")
+pathlib.Path("src/train.py").write_text(
+    "import sys, pathlib, time; time.sleep(1); print('trained')\\n"
+    "pathlib.Path(sys.argv[1], 'model').write_text('weights')")
 ml = MLClient(DefaultAzureCredential(), "{SUBSCRIPTION_ID}", "rg", "workspace")
 job = ml.jobs.create_or_update(command(
     code="src", command="python train.py ${{{{outputs.model}}}}", outputs={{"model": Output(type="uri_folder")}},
