@@ -79,6 +79,7 @@ class JobRun:
         self._ending: str | None = None  # Canceled | Preempted | TimedOut | Abandoned
         self._changed = threading.Event()
         self._deadline: float | None = None
+        self._port = _free_port()  # where the first node's processes meet the others
         self._identity_secret = secrets.token_urlsafe(24)
         self._thread = threading.Thread(target=self._run, name=f"job-{self._name}", daemon=True)
 
@@ -603,14 +604,6 @@ class JobRun:
         nodes = addresses(self._key, len(self._nodes))
         return plan(self._job.get("distribution") or {}, nodes, self._port)
 
-    @property
-    def _port(self) -> int:
-        if not hasattr(self, "_chosen_port"):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self._chosen_port = int(probe.getsockname()[1])
-        return self._chosen_port
-
     def _variables(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, str]:
         """What Azure ML puts into every job's environment."""
         document = self._plane.document(self._workspace) or {}
@@ -705,6 +698,12 @@ def _substituted(command: str, inputs: Mapping[str, str], outputs: Mapping[str, 
         for name, value in values.items():
             command = command.replace(f"${{{{{kind}.{name}}}}}", value)
     return command
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _user(job: Mapping[str, Any]) -> dict[str, str]:
