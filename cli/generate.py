@@ -8,6 +8,7 @@ from pathlib import Path
 from infra import reference
 from lab.home import write_atomically
 from training import job
+from training import reference as job_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,7 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 def files() -> dict[str, str]:
     """Return the text of each generated file, by its path below the repository."""
     schema = json.dumps(job.json_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {**reference.files(), "training/job.schema.json": schema}
+    return {
+        **reference.files(),
+        "training/job.schema.json": schema,
+        "docs/jobs.md": job_reference.page(),
+    }
 
 
 def main() -> None:

@@ -289,18 +289,18 @@ class JobSpec(_Model):
     """A training job, as the job file says it. Immutable; equal files give equal specs."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX)]
-    display_name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
-    description: Annotated[str, Field(max_length=1024)] | None = None
+    display_name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None, description="Shown in Azure ML's studio; a tag on AWS."
+    )
+    description: Annotated[str, Field(max_length=1024)] | None = Field(
+        None, description="Azure ML only."
+    )
     experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,119}$")] | None = None
 
     source: str = Field(
         ".", min_length=1, description="The folder of the code, from the job file's folder."
     )
     entry: RelativePath | None = Field(None, description="The script, from the source folder.")
-    requirements: RelativePath | None = Field(
-        None,
-        description="A pip requirements file in the source folder, installed before the script starts.",
-    )
     framework: Framework | None = None
     image: (
         Annotated[Image, BeforeValidator(_image_of_text, json_schema_input_type=str | Image)] | None
@@ -319,7 +319,12 @@ class JobSpec(_Model):
     environment_variables: Mapping[VariableName, Text] = Field(default_factory=dict, max_length=40)
     compute: Compute = Field(default_factory=Compute)
     spot: Spot = Field(default_factory=Spot)
-    max_runtime_seconds: Duration = Field(3600, alias="max_runtime", le=MAX_RUNTIME_SECONDS)
+    max_runtime_seconds: Duration = Field(
+        3600,
+        alias="max_runtime",
+        le=MAX_RUNTIME_SECONDS,
+        description="The longest it may run, such as 90s, 30m or 1h30m.",
+    )
     distribution: Distribution | None = None
     metrics: Mapping[
         Annotated[str, Field(min_length=1, max_length=255)],
@@ -334,7 +339,9 @@ class JobSpec(_Model):
         alias="retry",
         description="SageMaker only: how often the service starts the job again after its own internal error.",
     )
-    tags: Mapping[TagName, Text] = Field(default_factory=dict, max_length=40)
+    tags: Mapping[TagName, Text] = Field(
+        default_factory=dict, max_length=40, description="Beside the stack's own, on the job."
+    )
     role: str | None = Field(
         None, description="AWS: the name of one of the stack's execution roles."
     )
@@ -650,10 +657,8 @@ def _script_checks(spec: JobSpec, kind: str | None) -> Iterable[tuple[str, set[s
             {kind},
             f"is missing; a job with {kind} runs a script, such as entry: train.py",
         )
-    if kind in ("algorithm", "image"):
-        for name in ("entry", "requirements"):
-            if getattr(spec, name) is not None:
-                yield name, {kind}, f"is given with {kind}, which brings its own program; remove it"
+    if kind in ("algorithm", "image") and spec.entry is not None:
+        yield "entry", {kind}, f"is given with {kind}, which brings its own program; remove it"
     if kind == "framework" and spec.framework is not None:
         is_huggingface = spec.framework.name == "huggingface"
         if is_huggingface and not spec.framework.base_framework_version:
@@ -664,8 +669,6 @@ def _script_checks(spec: JobSpec, kind: str | None) -> Iterable[tuple[str, set[s
             )
         if not is_huggingface and spec.framework.base_framework_version:
             yield "framework.base_framework_version", set(), "is for huggingface only"
-    if spec.entry is None and kind != "image":
-        return
     source = spec.source_path
     try:
         if kind == "image":
@@ -673,17 +676,14 @@ def _script_checks(spec: JobSpec, kind: str | None) -> Iterable[tuple[str, set[s
             if image and image.dockerfile and not (spec.folder / image.dockerfile).is_file():
                 yield "image.dockerfile", set(), f"is {image.dockerfile!r}, which is no file"
             return
+        if spec.entry is None:
+            return
         if not source.is_dir():
             yield "source", set(), f"is {spec.source!r}, which is no folder"
             return
-        for name in ("entry", "requirements"):
-            file = getattr(spec, name)
-            if file is not None and not (source / file).is_file():
-                yield (
-                    name,
-                    {"source"},
-                    f"is {file!r}, which is no file in the source folder {spec.source!r}",
-                )
+        if not (source / spec.entry).is_file():
+            place = f"no file in the source folder {spec.source!r}"
+            yield "entry", {"source"}, f"is {spec.entry!r}, which is {place}"
     except (OSError, ValueError) as error:
         yield "source", set(), f"is {_shown(spec.source, None, ())}, which cannot be read: {error}"
 

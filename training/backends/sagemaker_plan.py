@@ -357,6 +357,12 @@ def _spot_problems(spec: JobSpec) -> Iterator[Problem]:
 
 
 def _distribution_problems(spec: JobSpec, kind: str) -> Iterator[Problem]:
+    if kind != "mpi" and spec.distribution and spec.distribution.processes_per_instance > 1:
+        yield spec.problem(
+            "distribution.processes_per_instance",
+            f"is {spec.distribution.processes_per_instance}; SageMaker's containers start one process "
+            "a GPU (one on CPUs) for pytorch and tensorflow. Leave it out, or use mpi",
+        )
     if spec.framework is None:
         yield spec.problem(
             "distribution",
