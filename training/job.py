@@ -197,8 +197,12 @@ class Input(_Model):
 class AwsCompute(_Model):
     """SageMaker compute, made for the job."""
 
-    instance_type: Annotated[str, Field(pattern=INSTANCE_TYPE_PATTERN)]
-    volume_size_gb: Annotated[int, Field(ge=1, le=16_384)] = 30
+    instance_type: Annotated[str, Field(pattern=INSTANCE_TYPE_PATTERN)] = Field(
+        description="Such as ml.m5.large."
+    )
+    volume_size_gb: Annotated[int, Field(ge=1, le=16_384)] = Field(
+        30, description="The disk of each instance."
+    )
     keep_alive_seconds: Annotated[Duration, Field(le=21_600)] | None = Field(
         None,
         alias="keep_alive",
@@ -245,7 +249,7 @@ class AzureCompute(_Model):
 class Compute(_Model):
     """Where the job runs: how many instances, and of what on each cloud."""
 
-    instances: Annotated[int, Field(ge=1, le=1000)] = 1
+    instances: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="How many.")
     aws: AwsCompute | None = None
     azure: AzureCompute | None = None
 
@@ -288,14 +292,18 @@ KINDS = ("framework", "image", "algorithm", "environment")
 class JobSpec(_Model):
     """A training job, as the job file says it. Immutable; equal files give equal specs."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX)] = Field(
+        description="The beginning of the name of each submission."
+    )
     display_name: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
         None, description="Shown in Azure ML's studio; a tag on AWS."
     )
     description: Annotated[str, Field(max_length=1024)] | None = Field(
         None, description="Azure ML only."
     )
-    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,119}$")] | None = None
+    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9](-*[A-Za-z0-9]){0,119}$")] | None = (
+        Field(None, description="Groups jobs: an experiment on Azure ML, a tag on AWS.")
+    )
 
     source: str = Field(
         ".", min_length=1, description="The folder of the code, from the job file's folder."
@@ -311,12 +319,16 @@ class JobSpec(_Model):
         description="Azure ML: NAME or NAME:VERSION of the stack, or azureml://registries/... of a registry.",
     )
 
-    hyperparameters: Mapping[ParameterName, Scalar] = Field(default_factory=dict, max_length=90)
+    hyperparameters: Mapping[ParameterName, Scalar] = Field(
+        default_factory=dict, max_length=90, description="Numbers, words, true or false."
+    )
     inputs: Mapping[
         ChannelName,
         Annotated[Input, BeforeValidator(_input_of_text, json_schema_input_type=str | Input)],
     ] = Field(default_factory=dict, max_length=18)
-    environment_variables: Mapping[VariableName, Text] = Field(default_factory=dict, max_length=40)
+    environment_variables: Mapping[VariableName, Text] = Field(
+        default_factory=dict, max_length=40, description="No secrets: both clouds show them."
+    )
     compute: Compute = Field(default_factory=Compute)
     spot: Spot = Field(default_factory=Spot)
     max_runtime_seconds: Duration = Field(

@@ -75,13 +75,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _is_mapping(annotation: Any) -> bool:
-    return (
-        typing.get_origin(annotation) is not None
-        and any(
-            typing.get_origin(part) is Mapping or part is Mapping
-            for part in (annotation, *typing.get_args(annotation), typing.get_origin(annotation))
-        )
-    ) or getattr(typing.get_origin(annotation), "__name__", "") == "Mapping"
+    return typing.get_origin(annotation) is Mapping
 
 
 def _what(info: FieldInfo) -> str:
