@@ -20,7 +20,15 @@ class ConfigError(LabError):
 
 def read_project(folder: Path) -> dict[str, Any]:
     """Return the folder's Pulumi.yaml, or {} where there is none. Raises ConfigError."""
-    return _read_yaml(folder / "Pulumi.yaml")
+    path = folder / "Pulumi.yaml"
+    project = _read_yaml(path)
+    runtime = project.get("runtime", "python")
+    name = runtime.get("name") if isinstance(runtime, dict) else runtime
+    if name != "python":
+        raise ConfigError(f"{path}: runtime is {name!r}; this engine runs python programs only")
+    if project.get("main"):
+        raise ConfigError(f"{path}: main is set; this engine runs the folder's own __main__.py")
+    return project
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

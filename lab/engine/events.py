@@ -177,7 +177,7 @@ class Emitter:
     ) -> None:
         for text in self.hidden:
             message = message.replace(text, "[secret]")
-        self.diagnostics.append(Diagnostic(severity, message, urn, ephemeral))
+        self.diagnostics.append(Diagnostic(severity, message.rstrip("\n"), urn, ephemeral))
         body: dict[str, Any] = {}
         if urn:
             body["urn"] = urn

@@ -108,8 +108,10 @@ class Program:
     def _captured(self, service: EngineService) -> Generator[None, None, None]:
         """Show what the program prints as the run's messages."""
         emitter = self._emitter
-        out = _Lines(lambda line: emitter.info(line), lambda: service.is_closed)
-        err = _Lines(lambda line: emitter.diagnostic("info#err", line), lambda: service.is_closed)
+        out = _Lines(lambda line: emitter.info(f"{line}\n"), lambda: service.is_closed)
+        err = _Lines(
+            lambda line: emitter.diagnostic("info#err", f"{line}\n"), lambda: service.is_closed
+        )
         kept = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = out, err
         try:

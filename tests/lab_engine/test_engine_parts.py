@@ -13,6 +13,7 @@ import pytest
 from pulumi import ResourceOptions
 
 from lab.engine import api, display
+from lab.engine import config as config_module
 from lab.engine.deployment import ConfigValue, Targets
 from lab.engine.display_json import Digest
 from lab.engine.importer import ImportRequest
@@ -221,6 +222,41 @@ def test_config_reaches_the_program_and_secret_config_is_not_shown(lab: Any, thi
     assert "hush-hush" not in str([event.to_json(0) for event in ran.events])
     assert "hush-hush" not in lab.state_path.read_text()
     assert ran.result.diagnostics[0].message == "the token is [secret]"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("runtime: go", "'go'"), ("main: src", "main is set"), ("[]", "mapping")]
+)
+def test_a_project_that_is_not_run_here_is_refused(tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "Pulumi.yaml").write_text(text)
+    with pytest.raises(config_module.ConfigError, match=word):
+        config_module.read_project(tmp_path)
+
+
+def test_stack_config_is_read_as_the_cli_reads_it(tmp_path: Path) -> None:
+    secrets = PassphraseSecrets("phrase")
+    sealed = secrets.encrypt("hush")
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks" / "Pulumi.dev.yaml").write_text(
+        f"encryptionsalt: {secrets.state}\n"
+        "config:\n  proj:flag: true\n  proj:map: {a: [1, x]}\n  aws:region: r\n"
+        f"  proj:token:\n    secure: {sealed}\n"
+    )
+    project = {"name": "proj", "stackConfigDir": "stacks", "config": {"given": {"default": 3}}}
+    found = config_module.read_stack_config(tmp_path, project, "dev", "phrase")
+    assert found == {
+        "proj:given": ConfigValue("3"),
+        "proj:flag": ConfigValue("true"),
+        "proj:map": ConfigValue('{"a":[1,"x"]}'),
+        "aws:region": ConfigValue("r"),
+        "proj:token": ConfigValue("hush", is_secret=True),
+    }
+    assert config_module.parse_assignments(["a=1=2", "x:b="], "proj") == {
+        "proj:a": ConfigValue("1=2"),
+        "x:b": ConfigValue(""),
+    }
+    with pytest.raises(config_module.ConfigError, match="KEY=VALUE"):
+        config_module.parse_assignments(["a"], "proj")
 
 
 def test_two_runs_in_a_process_share_nothing(lab: Any, thing: Any) -> None:
