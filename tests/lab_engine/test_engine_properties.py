@@ -75,7 +75,7 @@ def check_order(lab: Any, spec: dict[str, dict[str, Any]]) -> None:
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
