@@ -90,7 +90,8 @@ class Studio(pulumi.ComponentResource):
             retention_policy=aws.sagemaker.DomainRetentionPolicyArgs(
                 home_efs_file_system="Retain" if args.retain_home else "Delete"
             ),
-            opts=child,
+            # The name is fixed and AWS keeps it unique: the new domain cannot be made beside the old one.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         for profile in args.user_profiles:
             aws.sagemaker.UserProfile(
