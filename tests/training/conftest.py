@@ -12,6 +12,7 @@ import textwrap
 import time
 import urllib.parse
 import urllib.request
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,6 @@ import pytest
 from infra.outputs import StackOutputs
 from tests.training.fault_proxy import FaultProxy, LabCloud
 
-BUCKET = "contract-artifacts"
-
 
 @pytest.fixture(scope="session")
 def contract_lab(lab_home: Path) -> Iterator[dict[str, Any]]:
@@ -32,7 +31,9 @@ def contract_lab(lab_home: Path) -> Iterator[dict[str, Any]]:
         warnings.simplefilter("ignore")  # the SDK's own, of libraries it pins, while it is imported
         import azure.ai.ml
     endpoints = json.loads((lab_home / "endpoints.json").read_text())
-    seeded = {**_seed_aws(endpoints["aws"]), **_seed_azure(endpoints["azure"])}
+    # Names of its own: the verbs' tests may seed the same lab once more.
+    name = f"contract{uuid.uuid4().hex[:6]}"
+    seeded = {**_seed_aws(endpoints["aws"], name), **_seed_azure(endpoints["azure"], name)}
     outputs = StackOutputs(
         stack_name="contract", environment="lab", owner="ml@example.com", clouds=("aws", "azure"),
         tags={"team": "ml"}, **seeded,
@@ -119,13 +120,13 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _seed_aws(url: str) -> dict[str, Any]:
+def _seed_aws(url: str, name: str) -> dict[str, Any]:
     import boto3
 
     from lab.home import ACCESS_KEY_ID, ACCOUNT_ID, SECRET_ACCESS_KEY
 
     session = boto3.Session(ACCESS_KEY_ID, SECRET_ACCESS_KEY, region_name="us-east-1")
-    session.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
+    session.client("s3", endpoint_url=url).create_bucket(Bucket=name)
     iam = session.client("iam", endpoint_url=url)
     trust = {
         "Version": "2012-10-17",
@@ -143,27 +144,23 @@ def _seed_aws(url: str) -> dict[str, Any]:
             {
                 "Effect": "Allow",
                 "Action": ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-                "Resource": [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"],
+                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
             },
             {"Effect": "Allow", "Action": "logs:*", "Resource": "*"},
         ],
     }
-    role = iam.create_role(
-        RoleName="contract-training", AssumeRolePolicyDocument=json.dumps(trust)
-    )["Role"]["Arn"]
-    iam.put_role_policy(
-        RoleName="contract-training", PolicyName="training", PolicyDocument=json.dumps(policy)
-    )
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="training", PolicyDocument=json.dumps(policy))
     return {
         "aws_region": "us-east-1",
         "aws_account_id": ACCOUNT_ID,
-        "aws_bucket_name": BUCKET,
+        "aws_bucket_name": name,
         "aws_role_arn": role,
         "aws_role_arns": {"training": role},
     }
 
 
-def _seed_azure(url: str) -> dict[str, Any]:
+def _seed_azure(url: str, name: str) -> dict[str, Any]:
     from lab.home import CLIENT_ID, CLIENT_SECRET, SUBSCRIPTION_ID, TENANT_ID
 
     form = {
@@ -198,36 +195,36 @@ def _seed_azure(url: str) -> dict[str, Any]:
         return call("GET", path, version)
 
     where = "westeurope"
-    group = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/contract"
+    group = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{name}"
     provider = f"{group}/providers"
     put(group, "2024-03-01", {"location": where})
-    storage = f"{provider}/Microsoft.Storage/storageAccounts/contractstore"
+    storage = f"{provider}/Microsoft.Storage/storageAccounts/{name}"
     put(storage, "2024-01-01", {
         "location": where, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2",
         "properties": {"allowSharedKeyAccess": False, "minimumTlsVersion": "TLS1_2"},
     })  # fmt: skip
-    vault = f"{provider}/Microsoft.KeyVault/vaults/contractvault"
+    vault = f"{provider}/Microsoft.KeyVault/vaults/{name}"
     put(vault, "2024-11-01", {
         "location": where, "properties": {"tenantId": TENANT_ID, "sku": {"family": "A", "name": "standard"},
                                           "enableRbacAuthorization": True, "accessPolicies": []},
     })  # fmt: skip
-    insights = f"{provider}/Microsoft.Insights/components/contractinsights"
-    logs = f"{provider}/Microsoft.OperationalInsights/workspaces/contractlogs"
+    insights = f"{provider}/Microsoft.Insights/components/{name}"
+    logs = f"{provider}/Microsoft.OperationalInsights/workspaces/{name}"
     put(logs, "2023-09-01", {"location": where, "properties": {"sku": {"name": "PerGB2018"}}})
     put(insights, "2020-02-02", {
         "location": where, "kind": "web",
         "properties": {"Application_Type": "web", "WorkspaceResourceId": logs},
     })  # fmt: skip
     version = "2025-12-01"
-    workspace = f"{provider}/Microsoft.MachineLearningServices/workspaces/contract"
+    workspace = f"{provider}/Microsoft.MachineLearningServices/workspaces/{name}"
     put(workspace, version, {
         "location": where, "identity": {"type": "SystemAssigned"},
         "properties": {"storageAccount": storage, "keyVault": vault, "applicationInsights": insights,
                        "systemDatastoresAuthMode": "identity"},
     })  # fmt: skip
     tiers = {"cpu": "Dedicated", "cpu-spot": "LowPriority"}
-    for name, priority in tiers.items():
-        put(f"{workspace}/computes/{name}", version, {
+    for cluster_name, priority in tiers.items():
+        put(f"{workspace}/computes/{cluster_name}", version, {
             "location": where, "properties": {"computeType": "AmlCompute", "properties": {
                 "vmSize": "Standard_DS3_v2", "vmPriority": priority, "osType": "Linux",
                 "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2, "nodeIdleTimeBeforeScaleDown": "PT2M"},
@@ -243,8 +240,8 @@ def _seed_azure(url: str) -> dict[str, Any]:
         "azure_subscription_id": SUBSCRIPTION_ID,
         "azure_tenant_id": TENANT_ID,
         "azure_location": where,
-        "azure_resource_group_name": "contract",
-        "azure_workspace_name": "contract",
+        "azure_resource_group_name": name,
+        "azure_workspace_name": name,
         "azure_compute_clusters": {
             "cpu": {**cluster, "tier": "dedicated"},
             "cpu-spot": {**cluster, "tier": "low_priority"},

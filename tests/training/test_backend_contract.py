@@ -201,7 +201,7 @@ def test_a_job_over_its_max_runtime_is_ended(lab_cloud: LabCloud, job_folder: Fo
 
 def test_an_unknown_job_is_an_error_of_every_method(lab_cloud: LabCloud, tmp_path: Path) -> None:
     backend = connected(lab_cloud)
-    place = "us-east-1" if lab_cloud.name == "aws" else "contract"
+    place = "us-east-1" if lab_cloud.name == "aws" else lab_cloud.outputs.azure_workspace_name
     handle = JobHandle(lab_cloud.name, place, "never-was")  # ty: ignore[invalid-argument-type]
     calls: list[Callable[[], Any]] = [
         lambda: backend.status(handle),
