@@ -131,19 +131,25 @@ class Image(_Model):
     registry.
     """
 
-    uri: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    uri: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="An image that is in a registry already."
+    )
     local: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="An image of the docker or podman on this machine."
     )
     dockerfile: RelativePath | None = Field(None, description="Below the job file's folder.")
-    context: RelativePath = "."
+    context: RelativePath = Field(".", description="What the Dockerfile may copy from.")
     repository: str | None = Field(
         None, description="The stack's repository to push to; not needed where it has one."
     )
     build_args: Mapping[VariableName, Text] = Field(default_factory=dict)
     # Lenient: after a validator of ours pydantic sees Python, where strict takes no list for a tuple.
-    entry_point: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    arguments: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    entry_point: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="Instead of the image's own; Azure ML needs it."
+    )
+    arguments: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (), description="After the entry point."
+    )
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -381,7 +381,6 @@ class AzureML:
     ) -> JobStatus:
         properties = job["properties"]
         details = details or {}
-        # Run history knows the end before the job does, or after: the later of the two readings is the job's.
         cloud_state = str(properties.get("status") or details.get("status") or "Unknown")
         error = (details.get("error") or {}).get("error") or {}
         compute = str(properties.get("computeId") or "").rpartition("/")[2]
