@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    pixels = (load_digits().data / 16.0).astype("<f4")
+    pixels = load_digits().data.astype("<f4")
     csv = HERE / "data" / "csv" / "digits.csv"
     csv.parent.mkdir(parents=True, exist_ok=True)
     # No header and no label: that is what kmeans takes.
