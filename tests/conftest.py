@@ -20,6 +20,13 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     daemon.stop(home)
 
 
+@pytest.fixture(autouse=True)
+def _no_cloud_left_behind() -> Iterator[None]:
+    """MLClient(cloud=...) names its cloud in the environment; the next test must not meet it."""
+    yield
+    os.environ.pop("AZUREML_CURRENT_CLOUD", None)
+
+
 @pytest.fixture
 def lab_environment(lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Point this process's SDKs at the lab, as ``eval "$(trainstack lab env)"`` does."""

@@ -63,6 +63,14 @@ def session(tmp_path: Path) -> Iterator[requests.Session]:
     async def start() -> None:
         started.append(await asyncio.start_server(proxy._handle, "127.0.0.1", 0))
 
+    async def finish() -> None:
+        started[0].close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.05)  # closed transports say so in the loop's next rounds
+
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -72,7 +80,7 @@ def session(tmp_path: Path) -> Iterator[requests.Session]:
         client.proxies = {"https": f"http://127.0.0.1:{port}"}
         client.verify = str(bundle)
         yield client
-    loop.call_soon_threadsafe(started[0].close)
+    asyncio.run_coroutine_threadsafe(finish(), loop).result(5)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
     loop.close()
