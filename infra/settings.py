@@ -187,10 +187,10 @@ def _problems(settings: Settings, touched: Sequence[Location]) -> Iterator[Probl
     is_section_wrong = any(location[:1] in (("azure",), ("aws",)) for location in touched)
     if not settings.clouds and not settings.active_clouds and not is_section_wrong:
         yield Problem(
-            location=("clouds",),
-            value=list(settings.clouds),
-            message="it must list a cloud that has a section: write one under trainstack:aws "
-            "or trainstack:azure",
+            location=("azure",),
+            value=None,
+            message=f"it must be given, or {NAMESPACE}:aws: a stack has a section for each of its "
+            "clouds",
         )
     for cloud in settings.clouds:
         if getattr(settings, cloud) is None:  # where it is wrong, it is said already
@@ -272,13 +272,19 @@ class _Lines:
             return self.unknown(location, _keys_at(location[:-1]))
         if kind == "missing":
             return (
-                f"{_path(location)} is missing from stack {self.stack!r}. {self._way_out(location)}"
+                f"{_path(location)} is missing from stack {self.stack!r}. "
+                f"{self._way_out(location, None)}"
             )
-        message = detail["msg"].removeprefix("Value error, ")
         if kind == "string_type" and isinstance(detail["input"], int | float):
-            message = f'it must be text: put it in quotes, "{detail["input"]}"'
-        message = re.sub(r"^[A-Z][a-z]+ should ", "it must ", message)
-        return self._line(location, detail["input"], message)
+            text = "VALUE" if self._is_secret(location) else str(detail["input"])
+            return self._line(
+                location,
+                detail["input"],
+                f'it must be text: put it in quotes, "{text}"',
+                # Of itself the command reads digits as a number.
+                way_out=self._set_command(_path(location), text, "--type string "),
+            )
+        return self._line(location, detail["input"], _allowed(detail))
 
     def unknown(self, location: Location, allowed: Sequence[str]) -> str:
         key = str(location[-1])
@@ -289,34 +295,78 @@ class _Lines:
             f"Edit stacks/Pulumi.{self.stack}.yaml"
         )
 
-    def _line(self, location: Location, value: Any, message: str) -> str:
+    def _line(
+        self, location: Location, value: Any, message: str, *, way_out: str | None = None
+    ) -> str:
         if location[0] in _FROM_PULUMI:
             return f"the {location[0]} name {value!r} cannot be used; {message}"
+        way_out = way_out or self._way_out(location, value)
         if isinstance(value, Mapping):  # the message names what in it is wrong
-            return (
-                f"{_path(location)} in stack {self.stack!r} is wrong; {message}. "
-                f"Edit stacks/Pulumi.{self.stack}.yaml"
-            )
+            return f"{_path(location)} in stack {self.stack!r} is wrong; {message}. {way_out}"
         shown = "not given" if value is None else _shown(value)
-        if str(location[0]) in self.secret_keys:
+        if self._is_secret(location):
             shown = "[secret]"
-        return (
-            f"{_path(location)} is {shown} in stack {self.stack!r}; {message}. "
-            f"{self._way_out(location)}"
-        )
+        return f"{_path(location)} is {shown} in stack {self.stack!r}; {message}. {way_out}"
 
-    def _way_out(self, location: Location) -> str:
+    def _is_secret(self, location: Location) -> bool:
+        return str(location[0]) in self.secret_keys
+
+    def _way_out(self, location: Location, value: Any) -> str:
+        """Return where to put it right; with the command too, where that can hold the value."""
+        kind = _kind_at(location)
+        if kind == "array" and not value and _kind_at((*location, 0)) == "value":
+            return self._set_command(f"{_path(location)}[0]", "VALUE")
+        if kind != "value" or isinstance(value, Mapping | list | tuple):
+            return f"Edit stacks/Pulumi.{self.stack}.yaml"
+        return self._set_command(_path(location), "VALUE")
+
+    def _set_command(self, path: str, value: str, option: str = "") -> str:
         return (
             f"Edit stacks/Pulumi.{self.stack}.yaml or run: pulumi config set --stack {self.stack} "
-            f"--path '{_path(location)}' VALUE"
+            f"{option}--path '{path}' {value}"
         )
+
+
+def _allowed(detail: Mapping[str, Any]) -> str:
+    """Say what pydantic allows in the words of a stack file rather than of Python."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind.startswith(("int_", "float_", "decimal_")):
+        return f"it must be a {'whole ' if kind.startswith('int_') else ''}number"
+    if kind.startswith("bool_"):
+        return "it must be true or false"
+    if kind == "tuple_type":
+        return "it must be a list"
+    if kind in ("dict_type", "model_type"):
+        required = _node_at(detail["loc"]).get("required", ())
+        return " with ".join(filter(None, ("it must be a mapping", ", ".join(required))))
+    if kind == "string_type":
+        return "it must be text"
+    if kind == "string_too_short":
+        return f"it must have {context['min_length']} or more characters"
+    if kind == "too_short":
+        return f"it must list {context['min_length']} or more"
+    if kind == "too_long":
+        return f"it must list {context['max_length']} or fewer"
+    for name, words in (
+        ("ge", "{:g} or more"),
+        ("gt", "more than {:g}"),
+        ("le", "{:g} or less"),
+        ("lt", "less than {:g}"),
+    ):
+        if name in context:
+            return f"it must be {words.format(context[name])}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return re.sub(r"^[A-Z][a-z]+ should ", "it must ", message)
 
 
 def _path(location: Location) -> str:
     """Return a key as ``pulumi config set --path`` takes it."""
     text = f"{NAMESPACE}:{location[0]}"
     for part in location[1:]:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
     return text
 
 
@@ -338,6 +388,14 @@ def _node_at(location: Location) -> Mapping[str, Any]:
         node = _resolved(node, schema)
         node = node.get("items", {}) if isinstance(part, int) else _member(node, part)
     return _resolved(node, schema)
+
+
+def _kind_at(location: Location) -> Literal["array", "object", "value"]:
+    """Return what stands at a location, as far as ``pulumi config set`` can set it."""
+    node = _node_at(location)
+    if node.get("type") == "array":
+        return "array"
+    return "object" if node.get("type") == "object" else "value"
 
 
 @functools.cache

@@ -77,14 +77,14 @@ def test_the_least_that_a_stack_says_is_enough() -> None:
         ("contacts", ["a b@example.com"], "trainstack:contacts[0]", "one e-mail address"),
         ("tags", {"aws:x": "1"}, "trainstack:tags", "must be 1-128 letters"),
         ("tags", {"owner": "me"}, "trainstack:tags", "is set by the stack itself"),
-        ("job_price_cap_usd", 0, "trainstack:job_price_cap_usd", "greater than 0"),
+        ("job_price_cap_usd", 0, "trainstack:job_price_cap_usd", "it must be more than 0. "),
         ("clouds", ["gcp"], "trainstack:clouds[0]", "'azure' or 'aws'"),
         ("clouds", ["azure"], "trainstack:azure", "clouds lists 'azure'"),
         ("aws.account_id", 123456789012, "trainstack:aws.account_id", 'quotes, "123456789012"'),
         ("aws.account_id", "12345", "trainstack:aws.account_id", "the 12 digits"),
         ("aws.region", "Frankfurt", "trainstack:aws.region", "such as us-east-1"),
         ("aws.bucket.infrequent_access_after_days", 10,
-         "trainstack:aws.bucket.infrequent_access_after_days", "greater than or equal to 30"),
+         "trainstack:aws.bucket.infrequent_access_after_days", "it must be 30 or more"),
         ("aws.bucket.archive_after_days", 100, "trainstack:aws.bucket.archive_after_days", "120"),
         ("aws.limits.instance_types", ["ml.t2.medium"],
          "trainstack:aws.limits.instance_types[0]", "an instance type that SageMaker trains on"),
@@ -98,17 +98,27 @@ def test_the_least_that_a_stack_says_is_enough() -> None:
          "trainstack:aws.repositories[1].name", "once only"),
         ("aws.repositories", [{"name": "train", "use_encryption_key": True}],
          "trainstack:aws.repositories[0].use_encryption_key", "must be false where"),
-        ("aws.execution_roles", [], "trainstack:aws.execution_roles", "at least 1 item"),
+        ("aws.execution_roles", [], "trainstack:aws.execution_roles", "it must list 1 or more"),
         ("aws.execution_roles", [{"name": "training", "read_buckets": ["Not_A_Bucket"]}],
          "trainstack:aws.execution_roles[0].read_buckets[0]", "the name of an S3 bucket"),
         ("aws.encryption_key", {"rotation_period_days": 7},
-         "trainstack:aws.encryption_key.rotation_period_days", "equal to 90"),
+         "trainstack:aws.encryption_key.rotation_period_days", "it must be 90 or more"),
         ("aws.submitter_roles", ["arn:aws:iam::1:role/x"],
          "trainstack:aws.submitter_roles[0]", "not its ARN"),
         ("aws.budget", {"monthly_usd": 100}, "trainstack:aws.budget.contacts", "whom to mail"),
         ("aws.budget", {"monthly_usd": -1, "contacts": ["a@example.com"]},
-         "trainstack:aws.budget.monthly_usd", "greater than 0"),
+         "trainstack:aws.budget.monthly_usd", "it must be more than 0. "),
         ("aws.studio", {"user_profiles": ["anna"]}, "trainstack:aws.network", "a domain lives"),
+        ("contacts", "a@example.com", "trainstack:contacts", "it must be a list. "),
+        ("aws.execution_roles", "training", "trainstack:aws.execution_roles", "must be a list. "),
+        ("aws.budget", 100, "trainstack:aws.budget", "it must be a mapping with monthly_usd. "),
+        ("aws.bucket", "mine", "trainstack:aws.bucket", "it must be a mapping. "),
+        ("aws.bucket.force_destroy", "maybe", "trainstack:aws.bucket.force_destroy",
+         "it must be true or false. "),
+        ("aws.bucket.abort_multipart_after_days", "a week",
+         "trainstack:aws.bucket.abort_multipart_after_days", "it must be a whole number. "),
+        ("job_price_cap_usd", "much", "trainstack:job_price_cap_usd", "it must be a number. "),
+        ("owner", "", "trainstack:owner", "it must have 1 or more characters. "),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line_with_key_value_stack_what_is_allowed_and_the_way_out(
@@ -212,7 +222,36 @@ def test_what_pulumi_knows_is_no_setting(name: str) -> None:
 
 def test_a_stack_of_no_cloud_is_refused() -> None:
     line = problem({"environment": "dev", "owner": "ml"})
-    assert line.startswith("trainstack:clouds is [] in stack 'dev'; it must list a cloud")
+    assert line == (
+        "trainstack:azure is not given in stack 'dev'; it must be given, or trainstack:aws: "
+        "a stack has a section for each of its clouds. Edit stacks/Pulumi.dev.yaml"
+    )
+
+
+SET = "or run: pulumi config set --stack dev"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "way_out"),
+    [
+        ("aws.region", "x", f"{SET} --path 'trainstack:aws.region' VALUE"),
+        ("contacts", ["x"], f"{SET} --path 'trainstack:contacts[0]' VALUE"),
+        # Without its type the command would store another number.
+        ("aws.account_id", 123456789012,
+         f"{SET} --type string --path 'trainstack:aws.account_id' 123456789012"),
+        ("tags", {"cost.center": 4711},
+         f"{SET} --type string --path 'trainstack:tags[\"cost.center\"]' 4711"),
+        # A list that is empty takes its first; the command sets no other list, and no mapping.
+        ("aws.budget", {"monthly_usd": 9}, f"{SET} --path 'trainstack:aws.budget.contacts[0]' VALUE"),
+        ("contacts", "x", "Edit stacks/Pulumi.dev.yaml"),
+        ("aws.execution_roles", [], "Edit stacks/Pulumi.dev.yaml"),
+        ("aws.budget", 100, "Edit stacks/Pulumi.dev.yaml"),
+    ],
+)  # fmt: skip
+def test_the_way_out_is_a_command_only_where_the_command_can_set_it(
+    path: str, value: Any, way_out: str
+) -> None:
+    assert problem(changed(path, value)).endswith(way_out)
 
 
 def test_a_stack_name_that_makes_names_too_long_is_refused() -> None:
@@ -282,6 +321,8 @@ def test_a_secret_value_is_not_shown() -> None:
     )
     assert "hunter2" not in line
     assert "[secret]" in line
+    line = problem(changed("aws.account_id", 424242424242), secret_keys=frozenset({"aws"}))
+    assert "424242424242" not in line
 
 
 def test_a_section_that_is_no_mapping_is_one_line() -> None:
