@@ -1,0 +1,1 @@
+"""Pulumi components: they create, and never read configuration."""

@@ -1,0 +1,1 @@
+"""What a stack creates on AWS, one component a module."""

@@ -1,0 +1,1 @@
+"""What a stack creates on Azure, one component a module."""

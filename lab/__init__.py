@@ -1,0 +1,1 @@
+"""Local clouds, their providers and an embedded engine."""

@@ -1,0 +1,1 @@
+"""The policy pack: rules for training stacks."""

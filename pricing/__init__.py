@@ -1,0 +1,1 @@
+"""Dated prices, and what a job or a stack costs at worst."""

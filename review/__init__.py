@@ -1,0 +1,1 @@
+"""What a preview destroys, costs at worst, and breaks."""
