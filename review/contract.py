@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infra.outputs import StackOutputs, StackOutputsError
 from review.diff import plain
 from review.grant import Grant, allows, parse_document
+from review.mask import mask_fields
 from review.preview import Preview, State, Step, canonical_type
 from review.spot import lint
 
@@ -140,7 +141,7 @@ def check_jobs(
             )
             for warning in lint(spec)
         ]
-    return findings
+    return mask_fields(findings)
 
 
 def outputs_of(preview: Preview) -> StackOutputs | None:

@@ -7,9 +7,12 @@ so some values that are none are hidden with them; that is the side to err on in
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 SECRET = "[secret]"  # noqa: S105 - what is shown in a secret's place
@@ -42,10 +45,16 @@ _SHAPES = tuple(
         r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
     )
 )
-# `export DB_PASSWORD=...`, `--api-key ...`, `"clientSecret": "..."` in scripts, user data and messages.
+# `export DB_PASSWORD=...`, `--api-key ...`, `"clientSecret": "..."` in scripts, user data and messages; also with the
+# escaped quotes of JSON within JSON. Names are bounded, so that a text without end costs no more than its length.
 _ASSIGNMENT = re.compile(
-    r"(?i)((?:^|[\s\"'{,;(&-])[\w.-]*?(?:password|passwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|account[_-]?key)[\w-]*[\"']?\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;&}]+)"
+    r"(?i)(?P<left>(?<![\w.-])(?P<name>[\w.-]{0,100}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key"
+    r"|access[_-]?key|private[_-]?key|account[_-]?key)[\w-]{0,100})(?:\\*[\"'])?(?:\s*[=:]\s*|(?<=\w)[ \t]+(?=\S)))"
+    r"(?:(?P<quote>\\*[\"'])(?P<quoted>[^\n]*?)(?<!\\)(?P=quote)|(?P<bare>(?:[^\s\"'\\,;&}]|\\(?![\"']))+))"
+)
+# {"name": "DB_PASSWORD", "value": "..."} within a text, as in container definitions.
+_NAMED_PAIR = re.compile(
+    r"(?i)((\\*\")(?:name|key)\2\s*:\s*\2([\w.-]{1,100})\2\s*,\s*\2value\2\s*:\s*\2)[^\n]*?(?<!\\)\2"
 )
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 
@@ -58,10 +67,23 @@ def is_secret_name(name: str) -> bool:
 
 def mask_text(text: str) -> str:
     """Return the text with everything in it that is shaped like a secret replaced by ``[secret]``."""
+    return _masked(text) if len(text) > _CACHED_LENGTH else _masked_once(text)
+
+
+def _masked(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(SECRET, text)
     text = _ASSIGNMENT.sub(_mask_assignment, text)
+    text = _NAMED_PAIR.sub(
+        lambda match: f"{match[1]}{SECRET}{match[2]}" if is_secret_name(match[3]) else match[0],
+        text,
+    )
     return _LONG_WORD.sub(lambda match: SECRET if _is_random(match[0]) else match[0], text)
+
+
+# A preview says the same types, names and settings over and over.
+_CACHED_LENGTH = 200
+_masked_once = lru_cache(maxsize=20_000)(_masked)
 
 
 def mask_value(value: Any, *, name: str = "") -> Any:
@@ -80,7 +102,37 @@ def mask_value(value: Any, *, name: str = "") -> Any:
         return {key: mask_value(item, name=str(key)) for key, item in value.items()}
     if isinstance(value, list):
         return [mask_value(item) for item in value]
-    return mask_text(value) if isinstance(value, str) else value
+    return _mask_string(value) if isinstance(value, str) else value
+
+
+def mask_fields(item: Any) -> Any:
+    """Return a finding, or a tuple or list of them, with every text in it masked, at any depth.
+
+    A finding quotes names and values of the preview, each of which may be a secret by mistake.
+    """
+    if isinstance(item, str):
+        return mask_text(item)
+    if isinstance(item, list | tuple):
+        return type(item)(mask_fields(part) for part in item)
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        names = (field.name for field in dataclasses.fields(item))
+        return dataclasses.replace(
+            item, **{name: mask_fields(getattr(item, name)) for name in names}
+        )
+    return item
+
+
+def _mask_string(text: str) -> str:
+    """JSON within a string, as container definitions are, is masked by its own names."""
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            return mask_text(text)
+        masked = mask_value(document)
+        if masked != document:
+            return json.dumps(masked)
+    return mask_text(text)
 
 
 def _named_pair(value: dict[str, Any]) -> str | None:
@@ -92,16 +144,13 @@ def _named_pair(value: dict[str, Any]) -> str | None:
 
 
 def _mask_assignment(match: re.Match[str]) -> str:
-    left, right = match[1], match[2]
-    name = re.sub(r"[\s\"'=:{,;(&]+", "", left)
-    if not is_secret_name(name.rpartition(".")[2]) or right.strip("\"'") in (
-        "",
-        SECRET,
-        "true",
-        "false",
-    ):
+    left, name = match["left"], match["name"]
+    quote, value = match["quote"] or "", match["quoted"] or match["bare"] or ""
+    # A space assigns only after a flag; in a sentence it parts two words.
+    if not name.startswith("-") and not re.search("[=:]", left[left.index(name) + len(name) :]):
         return match[0]
-    quote = right[0] if right[0] in "\"'" else ""
+    if not is_secret_name(name.rpartition(".")[2]) or value in ("", SECRET, "true", "false"):
+        return match[0]
     return f"{left}{quote}{SECRET}{quote}"
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from review.mask import mask_text
+
 # A preview of 1,000 resources is 2 to 5 MB.
 SIZE_LIMIT_MIB = 64
 _DEPTH_LIMIT = 100
@@ -292,7 +294,7 @@ def _why_not_json(text: str, error: ValueError, source: str) -> str:
     start = text.lstrip()[:1]
     if start not in ("{", "["):
         return (
-            f"preview {source!r} is not JSON: it starts with {text.strip()[:40]!r}. "
+            f"preview {source!r} is not JSON: it starts with {mask_text(text.strip()[:200])[:40]!r}. "
             "Was `--json` left out? Make one with: pulumi preview --json > preview.json"
         )
     if position >= len(text.rstrip()) - 1 or "Unterminated" in str(error):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from review.access import AccessChange, access_changes
 from review.diff import PropertyChange, property_changes, replace_reasons, show
 from review.loss import is_kept, loss
-from review.mask import mask_text
+from review.mask import mask_fields
 from review.preview import Preview, Step, parse_urn
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def summarise(preview: Preview, extras: Extras = Extras()) -> Review:
         groups[_GROUPS.get(step.op, "other")].append(change)
         if change.loss:
             losses.append(change)
-    return Review(
+    review = Review(
         stack=preview.stack,
         project=preview.project,
         source=preview.source,
@@ -155,9 +155,10 @@ def summarise(preview: Preview, extras: Extras = Extras()) -> Review:
         cost=extras.cost,
         violations=tuple(extras.violations),
         quota=tuple(extras.quota),
-        errors=tuple(mask_text(item.message) for item in preview.errors),
+        errors=tuple(item.message for item in preview.errors),
         warnings=preview.warnings,
     )
+    return mask_fields(review)
 
 
 _GROUPS = {

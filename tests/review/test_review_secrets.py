@@ -10,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from policy.rules import PolicyConfig
+from review.contract import check_jobs
 from review.markdown import render_markdown
 from review.mask import is_secret_name, mask_text, mask_value
+from review.preview import PreviewError, parse_preview
+from review.report import review_previews
 from review.summary import summarise
 from review.terminal import print_reviews
+from tests.review.conftest import CLUSTER, OUTPUTS, ROLE_POLICY, cluster_inputs, role_policy
 
 AWS_KEY = "AKIA" + "IOSFODNN7EXAMPLE"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY"
@@ -146,6 +151,60 @@ def test_secrets_in_diagnostics_are_not_shown(digest):
     text = everything(digest)
     assert "hunter2" not in text
     assert AWS_KEY not in text
+
+
+SHAPES = {
+    "access key": AWS_KEY,
+    "secret key": AWS_SECRET,
+    "account key": f"AccountName=x;AccountKey={AZURE_KEY}",
+    "JWT": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJodW50ZXIyIn0.c2lnbmF0dXJlaHVudGVyMg",
+    "PEM": "-----BEGIN RSA PRIVATE KEY-----\nMIIhunter2\n-----END RSA PRIVATE KEY-----",
+    "URL": "postgres://admin:hunter2@db.example.com/x",
+    "SAS": "https://x.blob.core.windows.net/c?sv=2024&sig=hunter2hunter2%3D",
+    "flag": "login --password hunter2 --user me",
+    "export": "export API_TOKEN=hunter2",
+    "JSON": json.dumps({"env": {"DB_PASSWORD": "hunter2"}}),
+    "JSON in JSON": json.dumps({"inner": json.dumps({"clientSecret": "hunter2"})}),
+    "containers": json.dumps([{"environment": [{"name": "DB_PASSWORD", "value": "hunter2"}]}]),
+}
+PARTS = (AWS_KEY, AWS_SECRET, AZURE_KEY[:20], "eyJzdWIi", "hunter2", "MIIhunter2")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_secret_is_not_shown_wherever_it_stands(digest, shape, tmp_path):
+    """In a resource's name, a policy, a cluster that a job asks for, a size that has no price, a diagnostic."""
+    text = SHAPES[shape]
+    cluster = cluster_inputs(size=text, most=1)
+    digest.step("replace", CLUSTER, text, cluster_inputs(), {**cluster, "computeName": text})
+    digest.step("update", ROLE_POLICY, "p", role_policy(), role_policy(text, bucket=text))
+    digest.step("update", "x:y:Z", "a", {"v": {"w": text}}, {"v": {"w": [f"a {text}"]}})
+    digest.step("delete", "x:y:Bucket", text, {"name": text})
+    digest.diagnostics.append({"severity": "error", "message": f"failed: {text}"})
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "name: a\nsource: .\nentry: a.py\nframework: {name: sklearn, version: '1.4'}\n"
+        "compute: {instances: 4, azure: {cluster: cpu}, aws: {instance_type: ml.m5.large}}\n"
+    )
+    (tmp_path / "a.py").write_text("")
+    preview = digest.preview()
+    reviews = review_previews([preview], jobs=[job], policy_config=PolicyConfig(), outputs=OUTPUTS)
+    stream = io.StringIO()
+    print_reviews(reviews, Console(file=stream, width=300))
+    shown = render_markdown(reviews) + stream.getvalue() + json.dumps(reviews[0].as_json())
+    shown += json.dumps([item.as_json() for item in check_jobs([job], preview, OUTPUTS)])
+    assert [part for part in PARTS if part in text and part in shown] == []
+
+
+def test_what_is_no_preview_is_quoted_without_its_secrets():
+    with pytest.raises(PreviewError) as caught:
+        parse_preview("export API_TOKEN=hunter2 && pulumi preview")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("piece", ["-", "password", "token ", 'secret="', "--token-", "\\", "a."])
+def test_a_text_without_end_is_masked_in_time_that_grows_with_its_length(piece):
+    """Each of these took minutes with a pattern that goes back; so it would not end here."""
+    assert mask_text(piece * (50_000 // len(piece)))
 
 
 @pytest.mark.parametrize(
