@@ -305,6 +305,11 @@ class StudioSettings(SettingsModel):
     instance_type: StudioInstanceType = Field(
         default="ml.t3.medium", description="What an app runs on unless its user says otherwise."
     )
+    other_instance_types: tuple[StudioInstanceType, ...] = Field(
+        default=(),
+        max_length=20,
+        description="What a user may choose besides. []: nothing else, so nothing dearer.",
+    )
     app_network_access_type: Literal["VpcOnly", "PublicInternetOnly"] = Field(
         default="VpcOnly",
         description=(

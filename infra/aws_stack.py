@@ -66,8 +66,8 @@ class _AwsStack:
             self.opts,
         )
         repositories = self._repositories(key_arn)
-        roles = self._roles(key_arn)
         network = self._network(settings.network) if settings.network is not None else None
+        roles = self._roles(key_arn, network)
         submitter = SubmitterPolicy(
             "submitter",
             SubmitterPolicyArgs(
@@ -142,7 +142,9 @@ class _AwsStack:
             )
         }
 
-    def _roles(self, key_arn: pulumi.Output[str] | None) -> dict[str, ExecutionRole]:
+    def _roles(
+        self, key_arn: pulumi.Output[str] | None, network: TrainingNetwork | None
+    ) -> dict[str, ExecutionRole]:
         return {
             role.name: ExecutionRole(
                 f"{role.name}-execution",
@@ -156,7 +158,8 @@ class _AwsStack:
                     write_buckets=role.write_buckets,
                     kms_key_arn=key_arn,
                     other_kms_key_arns=role.kms_key_arns,
-                    in_vpc=self.settings.network is not None,
+                    subnet_ids=network.subnet_ids if network else (),
+                    security_group_ids=network.security_group_ids if network else (),
                 ),
                 self.opts,
             )
@@ -242,6 +245,7 @@ class _AwsStack:
                 submitter_policy_arn=submitter.policy_arn,
                 user_profiles=studio.user_profiles,
                 instance_type=studio.instance_type,
+                other_instance_types=studio.other_instance_types,
                 idle_timeout_minutes=studio.idle_timeout_minutes,
                 app_network_access_type=studio.app_network_access_type,
                 kms_key_arn=key_arn,

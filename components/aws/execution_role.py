@@ -31,15 +31,18 @@ class ExecutionRoleArgs:
     # The stack's key may be new, so its ARN may come later; those of other buckets are known.
     kms_key_arn: pulumi.Input[str] | None = None
     other_kms_key_arns: Sequence[str] = ()
-    in_vpc: bool = False
+    # The network that its jobs run in, where the stack has one.
+    subnet_ids: pulumi.Input[Sequence[str]] = ()
+    security_group_ids: pulumi.Input[Sequence[str]] = ()
 
 
 class ExecutionRole(pulumi.ComponentResource):
     """Role that only SageMaker may assume, and only for this account.
 
     A job that runs as it may read and write the stack's bucket, pull the stack's images and those
-    that Amazon shares, write training logs and metrics, and use the stack's key through S3. Nothing more: no
-    AmazonSageMakerFullAccess, no other bucket unless given, no further role to pass. It is free.
+    that Amazon shares, write training logs and metrics, use the stack's key, and put instances into
+    the stack's subnets. Nothing more: no AmazonSageMakerFullAccess, no other bucket unless given, no
+    further role to pass. It is free.
     """
 
     role_name: pulumi.Output[str]
@@ -57,16 +60,16 @@ class ExecutionRole(pulumi.ComponentResource):
             assume_role_policy=json.dumps(trust_policy(args.account_id)),
             opts=child,
         )
-        own_key = pulumi.Output.from_input(args.kms_key_arn)
+        known = pulumi.Output.all(
+            kms_key_arn=args.kms_key_arn,
+            subnet_ids=args.subnet_ids,
+            security_group_ids=args.security_group_ids,
+        )
         aws.iam.RolePolicy(
             f"{name}-policy",
             name="training",
             role=role.name,
-            policy=own_key.apply(
-                lambda arn: json.dumps(
-                    job_policy(args, [*([arn] if arn else []), *args.other_kms_key_arns])
-                )
-            ),
+            policy=known.apply(lambda arns: json.dumps(job_policy(args, **arns))),
             opts=child,
         )
         self.role_name = role.name
@@ -92,7 +95,13 @@ def trust_policy(account_id: str) -> dict[str, Any]:
     }
 
 
-def job_policy(args: ExecutionRoleArgs, kms_key_arns: Sequence[str]) -> dict[str, Any]:
+def job_policy(
+    args: ExecutionRoleArgs,
+    *,
+    kms_key_arn: str | None = None,
+    subnet_ids: Sequence[str] = (),
+    security_group_ids: Sequence[str] = (),
+) -> dict[str, Any]:
     """Return what a training job may do.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html#sagemaker-roles-createtrainingjob-perms
@@ -141,10 +150,11 @@ def job_policy(args: ExecutionRoleArgs, kms_key_arns: Sequence[str]) -> dict[str
         },
     ]
     statements += _image_statements(args)
+    kms_key_arns = [*([kms_key_arn] if kms_key_arn else []), *args.other_kms_key_arns]
     if kms_key_arns:
         statements += _key_statements(kms_key_arns)
-    if args.in_vpc:
-        statements += _network_statements(args)
+    if subnet_ids:
+        statements += _network_statements(args, subnet_ids, security_group_ids)
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -204,12 +214,17 @@ def _key_statements(kms_key_arns: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _network_statements(args: ExecutionRoleArgs) -> list[dict[str, Any]]:
-    """Return what SageMaker needs to put a job's instances into the VPC.
+def _network_statements(
+    args: ExecutionRoleArgs, subnet_ids: Sequence[str], security_group_ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return what SageMaker needs to put a job's instances into the network, and no other.
 
-    https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
+    The user's code has these rights as well, and an interface in another subnet would be a way
+    there. https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
     """
     ec2 = f"arn:{partition(args.region)}:ec2:{args.region}:{args.account_id}"
+    subnets = [f"{ec2}:subnet/{subnet_id}" for subnet_id in subnet_ids]
+    groups = [f"{ec2}:security-group/{group_id}" for group_id in security_group_ids]
     return [
         {
             "Sid": "LookAtNetwork",
@@ -224,18 +239,20 @@ def _network_statements(args: ExecutionRoleArgs) -> list[dict[str, Any]]:
             "Resource": "*",  # describe actions know no resources
         },
         {
-            "Sid": "AttachToNetwork",
+            "Sid": "MakeInterfaces",
+            "Effect": "Allow",
+            "Action": "ec2:CreateNetworkInterface",
+            "Resource": [f"{ec2}:network-interface/*", *subnets, *groups],
+        },
+        {
+            "Sid": "LendAndRemoveInterfaces",
             "Effect": "Allow",
             "Action": [
-                "ec2:CreateNetworkInterface",
                 "ec2:CreateNetworkInterfacePermission",
                 "ec2:DeleteNetworkInterface",
                 "ec2:DeleteNetworkInterfacePermission",
             ],
-            "Resource": [
-                f"{ec2}:network-interface/*",
-                f"{ec2}:subnet/*",
-                f"{ec2}:security-group/*",
-            ],
+            "Resource": f"{ec2}:network-interface/*",
+            "Condition": {"ArnEquals": {"ec2:Subnet": subnets}},
         },
     ]

@@ -29,6 +29,8 @@ class StudioArgs:
     submitter_policy_arn: pulumi.Input[str]
     user_profiles: Sequence[str]
     instance_type: str = "ml.t3.medium"
+    # What a user may choose besides; empty: nothing dearer.
+    other_instance_types: Sequence[str] = ()
     idle_timeout_minutes: int = 60
     app_network_access_type: Literal["VpcOnly", "PublicInternetOnly"] = "VpcOnly"
     kms_key_arn: pulumi.Input[str] | None = None
@@ -44,9 +46,10 @@ class StudioArgs:
 class Studio(pulumi.ComponentResource):
     """Studio domain whose apps shut down when idle, and user profiles that may submit jobs.
 
-    Profiles share one role: the submitter policy, and their own apps and spaces. An app is billed
-    while it runs, a profile's home file system by what it holds. Deleting the domain fails while
-    apps run; the homes are kept unless told otherwise.
+    Profiles share one role: the submitter policy, and their own apps and spaces, on the instance
+    types that are given and no others. An app is billed while it runs, a profile's home file system
+    by what it holds. Deleting the domain fails while apps run; the homes are kept unless told
+    otherwise.
     https://docs.aws.amazon.com/sagemaker/latest/dg/studio-updated-idle-shutdown.html
     """
 
@@ -136,6 +139,14 @@ def studio_policy(args: StudioArgs, kms_key_arn: str | None) -> dict[str, Any]:
     """
     here = f"arn:{partition(args.region)}:sagemaker:{args.region}:{args.account_id}"
     own = f"{here}:user-profile/${{sagemaker:DomainId}}/${{sagemaker:UserProfileName}}"
+    apps = [
+        f"{here}:app/${{sagemaker:DomainId}}/*",
+        f"{here}:space/${{sagemaker:DomainId}}/*",
+    ]
+    own_private: dict[str, Any] = {
+        "ArnLike": {"sagemaker:OwnerUserProfileArn": own},
+        "StringEquals": {"sagemaker:SpaceSharingType": "Private"},
+    }
     statements: list[dict[str, Any]] = [
         {
             "Sid": "SeeStudio",
@@ -145,30 +156,52 @@ def studio_policy(args: StudioArgs, kms_key_arn: str | None) -> dict[str, Any]:
                 "sagemaker:DescribeDomain",
                 "sagemaker:DescribeSpace",
                 "sagemaker:DescribeUserProfile",
+            ],
+            "Resource": f"{here}:*",
+        },
+        {
+            "Sid": "ListStudio",
+            "Effect": "Allow",
+            "Action": [
                 "sagemaker:ListApps",
                 "sagemaker:ListDomains",
                 "sagemaker:ListSpaces",
                 "sagemaker:ListUserProfiles",
             ],
-            "Resource": f"{here}:*",
+            "Resource": "*",  # these actions know no resources
         },
         {
             "Sid": "RunOwnPrivateApps",
             "Effect": "Allow",
-            "Action": [
-                "sagemaker:CreateApp",
-                "sagemaker:CreateSpace",
-                "sagemaker:DeleteApp",
-                "sagemaker:DeleteSpace",
-                "sagemaker:UpdateSpace",
-            ],
-            "Resource": [
-                f"{here}:app/${{sagemaker:DomainId}}/*",
-                f"{here}:space/${{sagemaker:DomainId}}/*",
-            ],
+            "Action": ["sagemaker:CreateApp", "sagemaker:CreateSpace", "sagemaker:UpdateSpace"],
+            "Resource": apps,
+            "Condition": own_private
+            | {
+                # `system` is what an app's own server runs on, free of charge.
+                "ForAllValues:StringEquals": {
+                    "sagemaker:InstanceTypes": [
+                        args.instance_type,
+                        *args.other_instance_types,
+                        "system",
+                    ]
+                },
+            },
+        },
+        {
+            "Sid": "RemoveOwnPrivateApps",
+            "Effect": "Allow",
+            "Action": ["sagemaker:DeleteApp", "sagemaker:DeleteSpace"],
+            "Resource": apps,
+            "Condition": own_private,
+        },
+        {
+            "Sid": "TagAppsAtCreation",
+            "Effect": "Allow",
+            "Action": "sagemaker:AddTags",
+            "Resource": apps,
+            # The domain hands its tags on to them.
             "Condition": {
-                "ArnLike": {"sagemaker:OwnerUserProfileArn": own},
-                "StringEquals": {"sagemaker:SpaceSharingType": "Private"},
+                "StringEquals": {"sagemaker:TaggingAction": ["CreateApp", "CreateSpace"]}
             },
         },
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import json
@@ -40,8 +41,9 @@ JOB_ROLE = job_policy(
         repository_names=["trainstack/dev/train"],
         read_buckets=["lake"],
         write_buckets=["results"],
+        other_kms_key_arns=[LAKE_KEY],
     ),
-    [KEY, LAKE_KEY],
+    kms_key_arn=KEY,
 )
 OWN_ACCOUNT = {"aws:ResourceAccount": ACCOUNT}
 AMAZON_IMAGE = f"arn:aws:ecr:{REGION}:763104351884:repository/pytorch-training"
@@ -113,18 +115,41 @@ def test_a_job_may(action: str, resource: str, context: dict[str, Any], may: boo
     assert allows([JOB_ROLE], action, resource, context) is may
 
 
-def test_a_job_in_a_vpc_may_attach_to_it() -> None:
-    policy = job_policy(
-        ExecutionRoleArgs(
-            role_name="r", account_id=ACCOUNT, region=REGION, bucket_name="b", in_vpc=True
-        ),
-        [],
-    )
-    assert allows([policy], "ec2:CreateNetworkInterface", f"arn:aws:ec2:{HERE}:subnet/s")
-    assert allows([policy], "ec2:DescribeSubnets", ANY)
-    assert not allows([policy], "ec2:RunInstances", f"arn:aws:ec2:{HERE}:instance/*")
-    assert not allows([policy], "kms:Decrypt", KEY), "with no key in config there is none to use"
-    assert not allows([policy], "ecr:BatchGetImage", REPOSITORY, OWN_ACCOUNT)
+SUBNET = f"arn:aws:ec2:{HERE}:subnet/subnet-a"
+GROUP = f"arn:aws:ec2:{HERE}:security-group/sg-1"
+INTERFACE = f"arn:aws:ec2:{HERE}:network-interface/eni-1"
+VPC_JOB_ROLE = job_policy(
+    ExecutionRoleArgs(role_name="r", account_id=ACCOUNT, region=REGION, bucket_name="b"),
+    subnet_ids=["subnet-a"],
+    security_group_ids=["sg-1"],
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "may"),
+    [
+        ("ec2:DescribeSubnets", ANY, {}, True),
+        ("ec2:CreateNetworkInterface", SUBNET, {}, True),
+        ("ec2:CreateNetworkInterface", GROUP, {}, True),
+        ("ec2:CreateNetworkInterface", INTERFACE, {}, True),
+        ("ec2:CreateNetworkInterface", f"{SUBNET}-2", {}, False),
+        ("ec2:CreateNetworkInterface", f"{GROUP}-2", {}, False),
+        ("ec2:CreateNetworkInterfacePermission", INTERFACE, {"ec2:Subnet": SUBNET}, True),
+        ("ec2:CreateNetworkInterfacePermission", INTERFACE, {"ec2:Subnet": f"{SUBNET}-2"}, False),
+        ("ec2:DeleteNetworkInterface", INTERFACE, {"ec2:Subnet": SUBNET}, True),
+        ("ec2:DeleteNetworkInterface", INTERFACE, {"ec2:Subnet": f"{SUBNET}-2"}, False),
+        ("ec2:RunInstances", f"arn:aws:ec2:{HERE}:instance/*", {}, False),
+    ],
+)
+def test_a_job_in_a_vpc_may_attach_to_its_subnets_and_no_others(
+    action: str, resource: str, context: dict[str, Any], may: bool
+) -> None:
+    assert allows([VPC_JOB_ROLE], action, resource, context) is may
+
+
+def test_a_job_of_a_stack_without_key_or_repositories_uses_none() -> None:
+    assert not allows([VPC_JOB_ROLE], "kms:Decrypt", KEY)
+    assert not allows([VPC_JOB_ROLE], "ecr:BatchGetImage", REPOSITORY, OWN_ACCOUNT)
 
 
 @pytest.mark.parametrize(
@@ -365,8 +390,43 @@ def test_a_studio_user_runs_private_apps_of_their_own(owner: str, sharing: str, 
     assert not allows([policy], "kms:Decrypt", KEY, context)
 
 
+@pytest.mark.parametrize(
+    ("instance_type", "may"),
+    [("ml.t3.medium", True), ("system", True), ("ml.m5.xlarge", True), ("ml.p4d.24xlarge", False)],
+)
+def test_a_studio_app_runs_on_the_instance_types_of_the_config(
+    instance_type: str, may: bool
+) -> None:
+    studio = f"arn:aws:sagemaker:{HERE}"
+    context = {
+        "sagemaker:DomainId": "d-1",
+        "sagemaker:UserProfileName": "anna",
+        "sagemaker:OwnerUserProfileArn": f"{studio}:user-profile/d-1/anna",
+        "sagemaker:SpaceSharingType": "Private",
+        "sagemaker:InstanceTypes": [instance_type],
+    }
+    args = dataclasses.replace(STUDIO_ARGS, other_instance_types=["ml.m5.xlarge"])
+    policy = studio_policy(args, None)
+    for action, resource in (
+        ("CreateApp", "app/d-1/s/JupyterLab/x"),
+        ("UpdateSpace", "space/d-1/s"),
+    ):
+        assert allows([policy], f"sagemaker:{action}", f"{studio}:{resource}", context) is may
+
+
+def test_a_studio_user_may_list_what_there_is_and_tag_an_app_only_at_its_creation() -> None:
+    policy = studio_policy(STUDIO_ARGS, None)
+    app = f"arn:aws:sagemaker:{HERE}:app/d-1/s/JupyterLab/x"
+    context = {"sagemaker:DomainId": "d-1"}
+    assert allows([policy], "sagemaker:ListSpaces", "*", context)
+    created = context | {"sagemaker:TaggingAction": "CreateApp"}
+    assert allows([policy], "sagemaker:AddTags", app, created), "the domain hands its tags on"
+    assert not allows([policy], "sagemaker:AddTags", app, context)
+
+
 ALL_POLICIES = {
     "job": JOB_ROLE,
+    "vpc job": VPC_JOB_ROLE,
     "trust": trust_policy(ACCOUNT),
     "submitter": SUBMITTER,
     "vpc submitter": VPC_SUBMITTER,
@@ -410,6 +470,16 @@ def test_every_action_and_condition_key_is_one_that_aws_has(name: str) -> None:
                     for each in known
                 )
                 assert is_known or key.startswith("aws:"), f"{action} knows no {key}"
+
+
+@pytest.mark.parametrize("name", ["job", "vpc job", "submitter", "vpc submitter", "studio"])
+def test_an_action_that_knows_no_resources_is_allowed_on_all(name: str) -> None:
+    for statement in ALL_POLICIES[name]["Statement"]:
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            prefix, _, action_name = action.partition(":")
+            has_resources = any(service(prefix)["privileges"][action_name]["resource_types"])
+            assert has_resources or statement.get("Resource") == "*", f"{action} would never match"
 
 
 @pytest.mark.parametrize("name", ALL_POLICIES)
