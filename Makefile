@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 ## setup: make .venv with everything pinned; does nothing when nothing changed
 setup: $(STAMP)
 
-# sha256 of the pins, not their time: a fresh clone or a branch switch re-installs only what changed.
+# uv looks at what is installed, so that this is quick where little has changed.
 $(STAMP): requirements-dev.txt lab/aws/ministack-requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("trainstack needs Python 3.11 or newer; this is %s. Set PYTHON=/path/to/python3.11." % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(UV) || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9)
@@ -18,6 +18,7 @@ $(STAMP): requirements-dev.txt lab/aws/ministack-requirements.txt pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@test -x .venv-ministack/bin/python || $(UV) venv --quiet --python $(BIN)/python .venv-ministack
 	$(UV) pip install --quiet --python .venv-ministack/bin/python --compile-bytecode -r lab/aws/ministack-requirements.txt
+	@$(BIN)/python -m compileall -q cli components infra lab policy pricing review training
 	@touch $(STAMP)
 
 ## demo: the whole stack and two training jobs on this machine, with no cloud account
