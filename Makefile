@@ -14,6 +14,7 @@ setup: $(STAMP)
 $(STAMP): requirements-dev.txt lab/aws/ministack-requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("trainstack needs Python 3.11 or newer; this is %s. Set PYTHON=/path/to/python3.11." % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(UV) || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9)
+	@echo "installing what requirements-dev.txt pins; about two minutes the first time"
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@test -x .venv-ministack/bin/python || $(UV) venv --quiet --python $(BIN)/python .venv-ministack
