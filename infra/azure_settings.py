@@ -224,7 +224,7 @@ class ManagedNetworkRule(SettingsModel):
         description="An fqdn rule puts an Azure Firewall in the network, which costs while idle."
     )
     destination: Annotated[str, StringConstraints(min_length=3, max_length=400)] = Field(
-        description="A host name (pypi.org), a service tag (DataFactory) or a resource's ARM id."
+        description="A host name (packages.example.com), a service tag (DataFactory) or a resource's ARM id."
     )
     subresource_target: str | None = Field(
         default=None, description="For private_endpoint: the part reached, such as blob."

@@ -274,7 +274,7 @@ def test_private_endpoints_need_a_registry_that_can_and_a_cluster_that_builds():
     ],
 )
 def test_an_outbound_rule_that_the_mode_has_not_is_refused(mode, type_, allowed):
-    rule = {"name": "pypi", "type": type_, "destination": "pypi.org"}
+    rule = {"name": "packages", "type": type_, "destination": "packages.example.com"}
     found = refusals(managed_network={"isolation_mode": mode, "outbound_rules": [rule]})
     assert found["managed_network.outbound_rules.0.type"].endswith(f"it must be {allowed}")
 

@@ -198,7 +198,7 @@ def test_a_workspace_is_replaced_where_the_service_would_refuse_the_change(build
 
 def test_a_workspaces_outbound_rules_reach_it_by_kind(build, cloud):
     rules = (
-        OutboundRule(name="pypi", type="fqdn", destination="pypi.org"),
+        OutboundRule(name="packages", type="fqdn", destination="packages.example.com"),
         OutboundRule(name="adf", type="service_tag", destination="DataFactory", port_ranges="80"),
         OutboundRule(
             name="data", type="private_endpoint", destination="/other", subresource_target="blob"
@@ -209,7 +209,7 @@ def test_a_workspaces_outbound_rules_reach_it_by_kind(build, cloud):
     network = cloud.only("machinelearningservices:Workspace").inputs["managedNetwork"]
     assert network["isolationMode"] == "AllowOnlyApprovedOutbound"
     assert network["outboundRules"] == {
-        "pypi": {"type": "FQDN", "category": "UserDefined", "destination": "pypi.org"},
+        "packages": {"type": "FQDN", "category": "UserDefined", "destination": "packages.example.com"},
         "adf": {
             "type": "ServiceTag",
             "category": "UserDefined",
