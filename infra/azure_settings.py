@@ -241,8 +241,10 @@ class ManagedNetworkSettings(SettingsModel):
     """The network that Azure ML keeps for the workspace's compute.
 
     It is on by default: without it a node needs a public address or a subnet of one's own. It is
-    free of itself; private endpoints and a firewall in it are not. Once on, it cannot be turned
-    off, nor approved outbound turned on later. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
+    free of itself; private endpoints and a firewall in it are not. allow_only_approved_outbound
+    makes endpoints to the storage account, vault and registry by itself, allow_internet_outbound
+    only where those are closed to the public. Once on, it cannot be turned off, nor approved
+    outbound turned on later. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
     """
 
     isolation_mode: Literal[
@@ -726,15 +728,22 @@ class AzureSettings(SettingsModel):
             "name",
             [rule.name for rule in self.managed_network.outbound_rules],
         )
-        if self.private_endpoints is None:
-            return
-        yield from self._subnet(("private_endpoints", "subnet"), self.private_endpoints.subnet)
-        if self.container_registry.sku != "Premium":
+        # A network of approved destinations only makes private endpoints by itself, whether or not
+        # the resources are public.
+        is_approved_only = self.managed_network.isolation_mode == "allow_only_approved_outbound"
+        if (
+            self.private_endpoints or is_approved_only
+        ) and self.container_registry.sku != "Premium":
+            reason = "isolation_mode allow_only_approved_outbound"
             yield Problem(
                 location=("container_registry", "sku"),
                 value=self.container_registry.sku,
-                message="it must be Premium with private_endpoints",
+                message=f"it must be Premium with {reason if is_approved_only else 'private_endpoints'}"
+                ": no other has a private endpoint",
             )
+        if self.private_endpoints is None:
+            return
+        yield from self._subnet(("private_endpoints", "subnet"), self.private_endpoints.subnet)
         if self.workspace.image_build_compute is None:
             yield Problem(
                 location=("workspace", "image_build_compute"),

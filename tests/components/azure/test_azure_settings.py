@@ -256,6 +256,13 @@ def test_subnets_that_overlap_or_leave_their_network_or_are_too_small_are_refuse
     }
 
 
+def test_a_network_of_approved_destinations_needs_a_registry_that_can_have_an_endpoint():
+    approved = {"managed_network": {"isolation_mode": "allow_only_approved_outbound"}}
+    message = refusals(**approved)["container_registry.sku"]
+    assert message.startswith("it must be Premium with isolation_mode allow_only_approved_outbound")
+    assert refusals(**approved, container_registry={"sku": "Premium"}) == {}
+
+
 def test_private_endpoints_need_a_registry_that_can_and_a_cluster_that_builds():
     found = refusals(private_endpoints={"subnet": "nowhere"})
     assert sorted(found) == [
@@ -389,6 +396,8 @@ def networks(draw: st.DrawFn, cluster_names: list[str]) -> dict[str, Any]:
     """Each way that compute may be placed; with a cluster to build images, privately too."""
     mode = draw(st.sampled_from(["allow_internet_outbound", "allow_only_approved_outbound"]))
     sections: dict[str, Any] = {"managed_network": {"isolation_mode": mode}}
+    if mode == "allow_only_approved_outbound":
+        sections["container_registry"] = {"sku": "Premium"}
     if cluster_names and draw(st.booleans()):
         sections |= {
             "workspace": {"image_build_compute": draw(st.sampled_from(cluster_names))},

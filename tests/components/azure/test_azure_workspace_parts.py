@@ -209,7 +209,11 @@ def test_a_workspaces_outbound_rules_reach_it_by_kind(build, cloud):
     network = cloud.only("machinelearningservices:Workspace").inputs["managedNetwork"]
     assert network["isolationMode"] == "AllowOnlyApprovedOutbound"
     assert network["outboundRules"] == {
-        "packages": {"type": "FQDN", "category": "UserDefined", "destination": "packages.example.com"},
+        "packages": {
+            "type": "FQDN",
+            "category": "UserDefined",
+            "destination": "packages.example.com",
+        },
         "adf": {
             "type": "ServiceTag",
             "category": "UserDefined",
