@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -36,12 +37,19 @@ def cost(
     target = load_target(stack, outputs)
     backend, handle = find_job(job, target, cloud)
     worst = estimate_job(load_job(file), target, handle.cloud).worst_case_usd if file else None
-    bill = billed(backend.status(handle), target, estimate_usd=worst)
+    status = backend.status(handle)
+    if worst is None:
+        status = replace(status, tags=backend.tags(handle))
+    bill = billed(status, target, estimate_usd=worst)
     if output_format == "json":
         print_json(bill.as_json())
         return
     seconds = "?" if bill.seconds is None else f"{bill.seconds:g}"
-    estimated = "not known; give --file" if bill.estimate_usd is None else usd(bill.estimate_usd)
+    estimated = (
+        "not known: the job carries none; give --file"
+        if bill.estimate_usd is None
+        else usd(bill.estimate_usd)
+    )
     rows = [
         ("job", bill.handle),
         ("billed, USD", f"{usd(bill.usd)} = {bill.instances} x {bill.instance} x {seconds} s"),

@@ -59,6 +59,7 @@ def submit(
     from cli.follow import follow_job
     from cli.output import print_json, say
     from cli.target import load_target
+    from review.spot import lint
     from training.backends import connect
     from training.job import load_job
 
@@ -70,8 +71,10 @@ def submit(
     target = load_target(stack, outputs)
     cloud = cloud or _only_cloud(target)
     backend = connect(cloud, target)
+    for warning in lint(spec):
+        say(f"warning: {warning.message}. {warning.fix}")
+    spec = _priced(spec, target, cloud, over_cap)
     request = backend.plan(spec, key)
-    _check_price(spec, target, cloud, over_cap)
     if dry_run:
         print_json(request_json(request))
         say(f"nothing was sent. To submit this very request: {_command(file, cloud, request.key)}")
@@ -122,22 +125,25 @@ def _only_cloud(target: StackOutputs) -> str:
     )
 
 
-def _check_price(spec: JobSpec, target: StackOutputs, cloud: str, over_cap: str | None) -> None:
-    """Stop above the stack's cap. What has no price in the catalogue is said, and not guessed."""
-    from cli.output import say
+def _priced(spec: JobSpec, target: StackOutputs, cloud: str, over_cap: str | None) -> JobSpec:
+    """Return the job with its worst case as a tag, which `cost` compares with the bill; stop above the stack's cap.
 
-    cap = target.job_price_cap_usd
-    if cap is None:
-        return
+    What has no price in the catalogue is said, and not guessed.
+    """
     from cli.estimate import OverCapError
+    from cli.output import say
+    from pricing.billing import ESTIMATE_TAG
     from pricing.catalog import usd
     from pricing.estimate import estimate_job
 
     found = estimate_job(spec, target, "aws" if cloud == "aws" else "azure")
+    cap = target.job_price_cap_usd
     if found.worst_case_usd is None:
-        say(f"the cap of {usd(cap)} USD is not checked: {found.reason}")
-    elif found.is_over(cap):
-        worst = usd(found.worst_case_usd)
+        if cap is not None:
+            say(f"the cap of {usd(cap)} USD is not checked: {found.reason}")
+        return spec
+    worst = usd(found.worst_case_usd)
+    if found.is_over(cap):
         if over_cap is None:
             raise OverCapError(
                 f"at worst this job costs {worst} USD, over the stack's cap of {usd(cap)} USD. Lower max_runtime or "
@@ -146,6 +152,9 @@ def _check_price(spec: JobSpec, target: StackOutputs, cloud: str, over_cap: str 
         say(
             f"over the cap of {usd(cap)} USD: at worst {worst} USD; the reason is tagged on the job"
         )
+    return spec.model_copy(
+        update={"tags": {**spec.tags, ESTIMATE_TAG: f"{found.worst_case_usd:.4f}"}}
+    )
 
 
 def _tag_value(reason: str) -> str:

@@ -115,6 +115,15 @@ def test_above_the_stacks_cap_a_job_needs_a_reason_which_is_tagged(
     ]
 
 
+@pytest.mark.usefixtures("offline")
+def test_a_spot_job_that_would_lose_its_work_is_warned_of(run: Run) -> None:
+    risky = ("--set", "spot={enabled: true, max_wait: 2h, checkpoint: false}")
+    warned = run("submit", DIGITS, "--on", "aws", "--dry-run", *risky)
+    assert warned.code == 0
+    assert "warning: it is a spot job without checkpoint" in warned.err
+    assert "warning" not in run("submit", DIGITS, "--on", "aws", "--dry-run").err
+
+
 WRONG: list[tuple[Sequence[str], int, str]] = [
     (("submit", DIGITS), 2, "choose one with --on aws or --on azure"),
     (("submit", "none.yaml", "--on", "aws"), 1, "cannot be read"),
@@ -260,6 +269,8 @@ def test_a_job_from_submit_to_download(lab_cloud: LabCloud, run: Run, tmp_path: 
     assert (tmp_path / "got" / "model" / "model.joblib").stat().st_size > 1000
     assert run("wait", handle).code == 0
     assert run("stop", handle, "-o", "json").json["state"] == "SUCCEEDED"
+    bill = run("cost", name[:-2], "-o", "json").json
+    assert 0 < bill["billed_usd"] < bill["estimate_usd"], "the job carries its own estimate"
 
 
 @pytest.mark.parametrize("cloud", ["azure"], indirect=True)

@@ -157,7 +157,10 @@ def test_each_of_several_instances_knows_its_number(
     fields = {"distribution": {"type": "pytorch"}} if lab_cloud.name == "azure" else {}
     backend = connected(lab_cloud)
     handle = backend.submit(backend.plan(load_job(job_folder(script, compute=compute, **fields))))
-    assert finished(backend, handle).state is JobState.SUCCEEDED
+    ended = finished(backend, handle)
+    assert ended.state is JobState.SUCCEEDED
+    # Of each instance: what multiplies it by the instances must find it once.
+    assert (ended.billable_seconds or 0) <= (ended.duration_seconds or 0) + 1
     said = sorted(line.partition("I am ")[2] for line in backend.logs(handle) if "I am" in line)
     assert said == [f'algo-{number} of ["algo-1","algo-2"]' for number in (1, 2)]
 
@@ -205,6 +208,7 @@ def test_an_unknown_job_is_an_error_of_every_method(lab_cloud: LabCloud, tmp_pat
     handle = JobHandle(lab_cloud.name, place, "never-was")  # ty: ignore[invalid-argument-type]
     calls: list[Callable[[], Any]] = [
         lambda: backend.status(handle),
+        lambda: backend.tags(handle),
         lambda: backend.stop(handle),
         lambda: list(backend.logs(handle)),
         lambda: backend.metrics(handle),

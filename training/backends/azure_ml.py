@@ -220,6 +220,10 @@ class AzureML:
         job = self._job(handle)
         return self._status_of(job, self._details(handle.name))
 
+    def tags(self, handle: JobHandle) -> Mapping[str, str]:
+        """See Backend.tags."""
+        return self.status(handle).tags
+
     def stop(self, handle: JobHandle) -> None:
         """See Backend.stop."""
         status = self._status_of(self._job(handle))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -269,7 +269,9 @@ def _clusters(spec: JobSpec, compute: AzureCompute, stack: StackOutputs) -> list
 def _environment(spec: JobSpec, stack: StackOutputs, workspace: str) -> str:
     wanted = spec.environment or (spec.framework.azure_environment if spec.framework else None)
     if wanted is None and spec.framework is not None:
-        found = _environment_for_framework(spec.framework.name, spec.framework.version, stack)
+        found = environment_for_framework(
+            spec.framework.name, spec.framework.version, stack.azure_environments
+        )
         return str(stack.azure_environments[found]["id"]) if found else ""
     reference = (wanted or "").removeprefix("azureml:")
     if reference.startswith("//registries/"):
@@ -277,8 +279,8 @@ def _environment(spec: JobSpec, stack: StackOutputs, workspace: str) -> str:
     return str(stack.azure_environments[reference.partition(":")[0]]["id"])
 
 
-def _environment_for_framework(name: str, version: str, stack: StackOutputs) -> str | None:
-    """Return the stack's environment of this framework: of this version first, else the one of its plain name."""
+def environment_for_framework(name: str, version: str, names: Container[str]) -> str | None:
+    """Return which of a stack's environments a framework's job takes: of this version first, else its plain name."""
     short = ".".join(version.split("-")[0].split(".")[:2])
     for candidate in (
         f"{name}-{version}",
@@ -286,7 +288,7 @@ def _environment_for_framework(name: str, version: str, stack: StackOutputs) -> 
         f"{name}-{short.replace('.', '-')}",
         name,
     ):
-        if candidate in stack.azure_environments:
+        if candidate in names:
             return candidate
     return None
 
@@ -413,7 +415,8 @@ def _environment_problems(spec: JobSpec, stack: StackOutputs) -> Iterator[Proble
     names = ", ".join(sorted(stack.azure_environments)) or "none"
     if spec.framework is not None and spec.framework.azure_environment is None:
         framework = spec.framework
-        if _environment_for_framework(framework.name, framework.version, stack) is None:
+        known = stack.azure_environments
+        if environment_for_framework(framework.name, framework.version, known) is None:
             yield spec.problem(
                 "framework",
                 f"is {framework.name} {framework.version}, for which stack {stack.stack_name!r} has no environment "

@@ -89,7 +89,7 @@ class JobStatus:
     compute: str | None = None  # an instance type, a cluster
     instances: int | None = None
     is_spot: bool = False
-    billable_seconds: int | None = None
+    billable_seconds: int | None = None  # of each instance, as the cloud counts them
     model: str | None = None  # the URI of the trained model
     url: str | None = None  # the console's or the studio's page
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -146,6 +146,10 @@ class Backend(Protocol):
 
     def status(self, handle: JobHandle) -> JobStatus:
         """Return the job's state now. Raises UnknownJobError."""
+        ...
+
+    def tags(self, handle: JobHandle) -> Mapping[str, str]:
+        """Return the job's tags. Raises UnknownJobError."""
         ...
 
     def stop(self, handle: JobHandle) -> None:

@@ -159,6 +159,13 @@ class SageMaker:
         """See Backend.status."""
         return self._status_of(handle, self._describe(handle))
 
+    def tags(self, handle: JobHandle) -> Mapping[str, str]:
+        """See Backend.tags. A description of a training job has none, so they are asked for."""
+        arn = self._describe(handle)["TrainingJobArn"]
+        client = self._client("sagemaker")
+        listed = self._run(lambda: client.list_tags(ResourceArn=arn, MaxResults=50))["Tags"]
+        return {item["Key"]: item["Value"] for item in listed}
+
     def stop(self, handle: JobHandle) -> None:
         """See Backend.stop."""
         client = self._client("sagemaker")
@@ -330,7 +337,6 @@ class SageMaker:
         ):
             reason = f"{secondary}: {transitions[-1].get('StatusMessage', '')}".rstrip(": ")
         resources = described.get("ResourceConfig", {})
-        billable = described.get("BillableTimeInSeconds")
         return JobStatus(
             handle=handle,
             state=state,
@@ -342,9 +348,7 @@ class SageMaker:
             compute=resources.get("InstanceType"),
             instances=resources.get("InstanceCount"),
             is_spot=described.get("EnableManagedSpotTraining", False),
-            billable_seconds=None
-            if billable is None
-            else billable * resources.get("InstanceCount", 1),
+            billable_seconds=described.get("BillableTimeInSeconds"),
             model=described.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
             url=f"https://{self.region}.console.aws.amazon.com/sagemaker/home?region={self.region}#/jobs/{handle.name}",
         )
