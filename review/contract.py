@@ -33,13 +33,15 @@ _ROLE = "aws:iam/role:Role"
 _ROLE_POLICY = "aws:iam/rolePolicy:RolePolicy"
 _POLICY = "aws:iam/policy:Policy"
 _REPOSITORY = "aws:ecr/repository:Repository"
+_NO_CHANGE = "none; it is so without the change"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
     """One finding: which job, what is wrong, which change does it, what to do.
 
-    ``level`` is ``breaks`` where the job would fail or be refused, ``warns`` where it would run and lose something.
+    ``level`` is ``breaks`` where the job would fail or be refused because of the change (without a preview: as the
+    stack is), ``warns`` where it would run and lose something, or fails with and without the change.
     """
 
     job: str
@@ -117,26 +119,28 @@ def check_jobs(
                     job=name,
                     cloud="",
                     problem=f"the job file itself is wrong: {problem}",
-                    change="none; it is so without the change",
+                    change=_NO_CHANGE,
                     fix="Mend the job file.",
                 )
             )
             continue
         for finding in _check(spec, after, changes, now):
             was = {(item.cloud, item.problem) for item in _check(spec, before, changes, now)}
-            change = finding.change
-            if (finding.cloud, finding.problem) in was and finding.level == "breaks":
-                change = "none; it is so without the change"
-            if not knows and change.startswith("none"):
+            if (finding.cloud, finding.problem) in was:
+                # It is no reason to stop the change, and without a preview there is no change to blame.
+                finding = replace(
+                    finding, change=_NO_CHANGE, level="warns" if preview else finding.level
+                )
+            if not knows and finding.change.startswith("none"):
                 continue
-            findings.append(replace(finding, job=name, change=change))
+            findings.append(replace(finding, job=name))
         findings += [
             Broken(
                 job=name,
                 cloud="",
                 level="warns",
                 problem=warning.message,
-                change="none; it is so without the change",
+                change=_NO_CHANGE,
                 fix=warning.fix,
             )
             for warning in lint(spec)
@@ -459,15 +463,15 @@ def _check_azure(spec: JobSpec, view: StackView, changes: _Changes) -> Iterator[
             }
         elif all(_too_many(spec, view.clusters[name]) for name in fitting):
             yield from _check_cluster(spec, fitting[0], view, changes)
-    for wanted in filter(None, (spec.environment, _framework_environment(spec))):
+    framework = spec.framework
+    if framework is not None and framework.azure_environment is None:
+        yield from _check_framework(framework.name, framework.version, view, changes)
+    wanted = spec.environment or (framework.azure_environment if framework else None)
+    if wanted:
         yield from _check_environment(wanted, view, changes)
     for channel, item in spec.inputs.items():
         path = item.path_on("azure")
         yield from _check_input(channel, path, view, changes)
-
-
-def _framework_environment(spec: JobSpec) -> str | None:
-    return spec.framework.azure_environment if spec.framework else None
 
 
 def _check_cluster(
@@ -493,6 +497,21 @@ def _check_cluster(
 def _too_many(spec: JobSpec, cluster: Mapping[str, Any]) -> bool:
     most = cluster.get("max_instances")
     return isinstance(most, int | float) and spec.compute.instances > most
+
+
+def _check_framework(
+    name: str, version: str, view: StackView, changes: _Changes
+) -> Iterator[dict[str, str]]:
+    from training.backends.azure_plan import environment_for_framework
+
+    known = {known for known, _ in view.environments}
+    if environment_for_framework(name, version, known) is None:
+        yield {
+            "problem": f"{name} {version} has no environment",
+            "change": _any_change(changes, "environment", name),
+            "fix": f"Keep environment {name!r} in the stack, or name another in framework.azure_environment "
+            f"(the stack would have {_listed(known)}).",
+        }
 
 
 def _check_environment(wanted: str, view: StackView, changes: _Changes) -> Iterator[dict[str, str]]:
@@ -706,8 +725,12 @@ def _check_price(spec: JobSpec, view: StackView, now: StackOutputs | None) -> It
             )
 
 
-def _any_change(changes: _Changes, kind: str) -> str:
-    found = [text for (of, _), text in sorted(changes.words.items()) if of == kind]
+def _any_change(changes: _Changes, kind: str, prefix: str = "") -> str:
+    found = [
+        text
+        for (of, name), text in sorted(changes.words.items())
+        if of == kind and name.startswith(prefix)
+    ]
     return "; ".join(dict.fromkeys(found)) or "none in this preview; it is not there"
 
 

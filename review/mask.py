@@ -49,12 +49,12 @@ _SHAPES = tuple(
 # escaped quotes of JSON within JSON. Names are bounded, so that a text without end costs no more than its length.
 _ASSIGNMENT = re.compile(
     r"(?i)(?P<left>(?<![\w.-])(?P<name>[\w.-]{0,100}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key"
-    r"|access[_-]?key|private[_-]?key|account[_-]?key)[\w-]{0,100})(?:\\*[\"'])?(?:\s*[=:]\s*|(?<=\w)[ \t]+(?=\S)))"
-    r"(?:(?P<quote>\\*[\"'])(?P<quoted>[^\n]*?)(?<!\\)(?P=quote)|(?P<bare>(?:[^\s\"'\\,;&}]|\\(?![\"']))+))"
+    r"|access[_-]?key|private[_-]?key|account[_-]?key)[\w-]{0,100})(?:\\{0,8}[\"'])?(?:\s*[=:]\s*|(?<=\w)[ \t]+(?=\S)))"
+    r"(?:(?P<quote>\\{0,8}[\"'])(?P<quoted>[^\n]*?)(?<!\\)(?P=quote)|(?P<bare>(?:[^\s\"'\\,;&}]|\\(?![\"']))+))"
 )
 # {"name": "DB_PASSWORD", "value": "..."} within a text, as in container definitions.
 _NAMED_PAIR = re.compile(
-    r"(?i)((\\*\")(?:name|key)\2\s*:\s*\2([\w.-]{1,100})\2\s*,\s*\2value\2\s*:\s*\2)[^\n]*?(?<!\\)\2"
+    r"(?i)((\\{0,8}\")(?:name|key)\2\s*:\s*\2([\w.-]{1,100})\2\s*,\s*\2value\2\s*:\s*\2)[^\n]*?(?<!\\)\2"
 )
 _LONG_WORD = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 

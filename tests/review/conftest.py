@@ -171,7 +171,10 @@ OUTPUTS = StackOutputs(
             "idle_time_before_scale_down_seconds": 120,
         }
     },
-    azure_environments={"churn": {"version": "3", "id": "churn-3"}},
+    azure_environments={
+        "churn": {"version": "3", "id": "churn-3"},
+        "sklearn": {"version": "1", "id": "sklearn-1"},
+    },
     aws_region="us-east-1",
     aws_bucket_name="trainstack-dev-artifacts-1f0c3a",
     aws_role_arn="arn:aws:iam::123456789012:role/trainstack-dev-training",

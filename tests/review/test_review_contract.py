@@ -187,6 +187,20 @@ def test_what_was_broken_before_is_not_blamed_on_the_change(job, digest):
     ((_, problem, change),) = found(job(compute={"azure": {"cluster": "gone"}}), digest)
     assert problem == "cluster 'gone' does not exist"
     assert change == "none; it is so without the change"
+    path = job(compute={"azure": {"cluster": "gone"}})
+    assert [item.level for item in check_jobs([path], digest.preview(), OUTPUTS)] == ["warns"]
+    assert [item.level for item in check_jobs([path], None, OUTPUTS)] == ["breaks"]
+
+
+def test_a_removed_environment_breaks_the_frameworks_jobs_that_name_none(job, digest):
+    digest.step(
+        "delete", ENVIRONMENT, "sklearn", {"environmentName": "sklearn", "name": "sklearn", "version": "1"}
+    )  # fmt: skip
+    assert found(job(), digest) == [
+        ("azure", "sklearn 1.4 has no environment", "environment `sklearn:1` is deleted")
+    ]
+    framework = {"name": "sklearn", "version": "1.4", "azure_environment": "churn"}
+    assert found(job(framework=framework), digest) == []
 
 
 def test_without_outputs_only_what_the_preview_takes_away_is_blamed(job, digest):
