@@ -8,6 +8,8 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -29,6 +31,7 @@ def start() -> None:
     status = daemon.start(lab_home.home(), on_progress=_say)
     took = time.monotonic() - began
     _say(f"lab is up ({took:.1f} s): {', '.join(status['parts'])}")
+    _say_lost(status)
     _say('next: trainstack lab up --yes    (or for a shell: eval "$(trainstack lab env)")')
 
 
@@ -62,6 +65,7 @@ def status(ctx: click.Context, output: str) -> None:
             healthy = "yes" if part["healthy"] else "no"
             table.add_row(name, str(part["port"]), str(part["pid"]), healthy, str(part["restarts"]))
         Console().print(table)
+        _say_lost(found)
     if not running:
         ctx.exit(1)
 
@@ -161,6 +165,17 @@ def _post(url: str) -> str | None:
         if error.code == 404:
             return None
         raise lab_home.LabError(error.read().decode(errors="replace")) from error
+
+
+def _say_lost(status: Mapping[str, Any]) -> None:
+    for name, part in status["parts"].items():
+        if lost := part["lost"]:
+            # what is in front of a part tells of it too
+            _say(
+                f"{name} was killed before changes of {', '.join(lost)} were saved. "
+                "Repair the stack with: trainstack lab up --refresh --yes"
+            )
+            return
 
 
 def _say(text: str) -> None:

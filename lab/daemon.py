@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
+import http.client
 import json
 import os
 import signal
@@ -21,7 +22,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lab import home as lab_home
-from lab.home import LabError, write_atomically
+from lab.home import LabError, is_running, write_atomically
 from lab.part import Part
 
 START_TIMEOUT_SECONDS = 60.0
@@ -38,6 +38,10 @@ _HEALTH_EVERY_SECONDS = 5.0
 # Three misses in a row: a part busy with a large request is not a dead one.
 _UNHEALTHY_LIMIT = 3
 _RESTART_BACKOFF_SECONDS = (0.2, 1.0, 5.0, 15.0)
+# A part that has ended this often while the lab starts will not come up.
+_GIVE_UP_AFTER_RESTARTS = 3
+# How long parts of a supervisor that was killed may take to save their data.
+_OLD_PARTS_TIMEOUT_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -49,43 +53,72 @@ def start(home: Path, *, on_progress: Callable[[str], None] = lambda _: None) ->
 
     Raises LabError, with the last lines of the part's log, where a part does not come up.
     """
-    status = read_status(home)
-    if not _is_running(home):
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _forget(home)
-        with _log_file(home, "supervisor") as log:
-            supervisor = subprocess.Popen(
-                [sys.executable, "-m", "lab.daemon", "--home", str(home.resolve())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=Path(__file__).resolve().parent.parent,
-            )
-        supervisor.returncode = 0  # it outlives this process on purpose, which Popen warns about
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    supervisor = _start_supervisor(home)
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     waiting: list[str] = []
-    while time.monotonic() < deadline:
-        status = read_status(home)
-        if status.get("error"):
-            raise LabError(status["error"])
-        if status.get("ready"):
-            return status
-        parts = status.get("parts", {})
-        unhealthy = [name for name, part in parts.items() if not part["healthy"]]
-        if unhealthy != waiting:
-            waiting = unhealthy
-            on_progress(f"waiting for {', '.join(waiting)}" if waiting else "starting")
-        time.sleep(0.05)
+    try:
+        while time.monotonic() < deadline:
+            # Asked first: one that ends between the two questions has said its error by then.
+            ended = supervisor is not None and supervisor.poll() is not None
+            status = read_status(home)
+            if status.get("error"):
+                raise LabError(status["error"])
+            if status.get("ready"):
+                return status
+            if ended and not is_running(home):
+                raise LabError(f"the lab's supervisor ended{_last_words(home, 'supervisor')}")
+            parts = status.get("parts", {})
+            unhealthy = [name for name, part in parts.items() if not part["healthy"]]
+            for name in unhealthy:
+                if parts[name]["restarts"] >= _GIVE_UP_AFTER_RESTARTS:
+                    stop(home)
+                    raise LabError(f"the lab's {name} does not start{_last_words(home, name)}")
+            if unhealthy != waiting:
+                waiting = unhealthy
+                on_progress(f"waiting for {', '.join(waiting)}" if waiting else "starting")
+            time.sleep(0.05)
+    finally:
+        if supervisor is not None:
+            supervisor.returncode = (
+                0  # it outlives this process on purpose, which Popen warns about
+            )
     raise LabError(
         f"the lab is not up after {START_TIMEOUT_SECONDS:.0f} s; waiting for "
-        f"{', '.join(waiting) or 'its supervisor'}. Look at: trainstack lab logs"
+        f"{', '.join(waiting) or 'its supervisor'}{_last_words(home, *waiting[:1])}"
     )
+
+
+def _start_supervisor(home: Path) -> subprocess.Popen[bytes] | None:
+    """Start a supervisor; None where one runs. Of two that are started at once, one ends again."""
+    with (home / "supervisor.lock").open("ab") as lock:
+        if not _take(lock):
+            return None
+        _forget(home)  # under the lock: what another start has made since is not forgotten
+    with _log_file(home, "supervisor") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab.daemon", "--home", str(home.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=Path(__file__).resolve().parent.parent,
+        )
+
+
+def _last_words(home: Path, *names: str) -> str:
+    """Return the last line of a part's log and where the rest is, to be put behind an error."""
+    for name in names:
+        if path := log_files(home).get(name):
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return f": {said}\nMore: trainstack lab logs {name}"
+    return ". See: trainstack lab logs"
 
 
 def stop(home: Path, *, timeout_seconds: float = 30.0) -> bool:
     """Stop the lab and wait for it. Returns False where none was running."""
-    if not _is_running(home):
+    if not is_running(home):
         _forget(home)
         return False
     pid = read_status(home).get("pid")
@@ -93,7 +126,7 @@ def stop(home: Path, *, timeout_seconds: float = 30.0) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_seconds
-    while _is_running(home):
+    while is_running(home):
         if time.monotonic() > deadline:
             raise LabError(f"the lab (pid {pid}) has not stopped after {timeout_seconds:.0f} s")
         time.sleep(0.05)
@@ -106,7 +139,7 @@ def read_status(home: Path) -> dict[str, Any]:
         status = json.loads((home / "status.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return {**status, "running": _is_running(home)}
+    return {**status, "running": is_running(home)}
 
 
 def log_files(home: Path) -> dict[str, Path]:
@@ -159,6 +192,8 @@ class _Watched:
     healthy: bool = False
     misses: int = 0
     checked_at: float = 0.0
+    # What it says that its last kill lost; of a part that loses nothing, always empty.
+    lost: tuple[str, ...] = ()
 
 
 @dataclass
@@ -168,8 +203,11 @@ class Supervisor:
     home: Path
     parts: list[Part]
     endpoints: dict[str, str]
+    # Inherited by the parts: the lock on it is held as long as any of them lives.
+    parts_lock: IO[bytes] | None = None
     _watched: list[_Watched] = field(init=False)
     _stopping: bool = False
+    _last_status: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self._watched = [_Watched(part) for part in self.parts]
@@ -212,8 +250,10 @@ class Supervisor:
         if now - watched.checked_at < (_HEALTH_EVERY_SECONDS if watched.healthy else 0.03):
             return
         watched.checked_at = now
-        if _answers(watched.part):
+        health = _health(watched.part)
+        if health is not None:
             watched.healthy, watched.misses = True, 0
+            watched.lost = tuple(health.get("lost") or ())
         elif watched.healthy:
             watched.misses += 1
             if watched.misses >= _UNHEALTHY_LIMIT:
@@ -237,6 +277,7 @@ class Supervisor:
                 stderr=log,
                 env={**_clean_environment(), **part.environment},
                 cwd=Path(__file__).resolve().parent.parent,
+                pass_fds=(self.parts_lock.fileno(),) if self.parts_lock else (),
                 preexec_fn=_die_with_parent,
             )
 
@@ -257,11 +298,12 @@ class Supervisor:
                     "port": watched.part.port,
                     "healthy": watched.healthy,
                     "restarts": watched.restarts,
+                    "lost": watched.lost,
                 }
                 for watched in self._watched
             },
         }
-        if status != getattr(self, "_last_status", None):
+        if status != self._last_status:
             self._last_status = status
             write_atomically(self.home / "status.json", json.dumps(status, indent=1))
 
@@ -280,14 +322,18 @@ def _end(watched: _Watched) -> None:
         watched.process.wait()
 
 
-def _answers(part: Part) -> bool:
+def _health(part: Part) -> dict[str, Any] | None:
+    """Return what a part says of itself, {} where it says nothing; None where it does not serve."""
     url = f"http://127.0.0.1:{part.port}{part.health_path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_HEALTH_TIMEOUT_SECONDS) as answer:  # loopback, built above
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+            told = json.load(answer)
+    except (OSError, http.client.HTTPException):  # URLError is an OSError
+        return None
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _clean_environment() -> dict[str, str]:
@@ -322,27 +368,22 @@ def _log_file(home: Path, name: str) -> Generator[IO[bytes]]:
         yield file
 
 
-def _is_running(home: Path) -> bool:
-    """The lock is the truth: a pid may be another process's by now."""
-    try:
-        with (home / "supervisor.lock").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-    except FileNotFoundError:
-        return False
-
-
-def _take(lock: IO[bytes]) -> bool:
+def _take(lock: IO[bytes], timeout_seconds: float = 1.0) -> bool:
     # Somebody who only asks whether the lab runs holds the lock for a moment too.
-    for _ in range(20):
+    deadline = time.monotonic() + timeout_seconds
+    while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
-    return False
+
+
+def _await_old_parts(home: Path, parts_lock: IO[bytes]) -> None:
+    """Parts whose supervisor was killed are still saving; two may not write the same data."""
+    if not _take(parts_lock, _OLD_PARTS_TIMEOUT_SECONDS):
+        raise LabError(f"parts of an earlier lab in {home} have not ended. Look at: ps -ef")
 
 
 def _forget(home: Path) -> None:
@@ -352,9 +393,8 @@ def _forget(home: Path) -> None:
 
 def plan(home: Path, free_port: Callable[[], int]) -> tuple[list[Part], dict[str, str]]:
     """Return the lab's parts in the order they start, and the endpoints they make."""
-    from lab.azure import services as azure_services
-
     from lab.aws import services as aws_services
+    from lab.azure import services as azure_services
 
     aws = aws_services.parts(home, free_port)
     azure = azure_services.parts(home, free_port)
@@ -382,12 +422,16 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     home: Path = parser.parse_args().home
     os.umask(0o077)
-    with (home / "supervisor.lock").open("ab") as lock:
+    with (
+        (home / "supervisor.lock").open("ab") as lock,
+        (home / "parts.lock").open("ab") as parts_lock,
+    ):
         if not _take(lock):
             sys.exit(f"another supervisor runs the lab in {home}")
         try:
+            _await_old_parts(home, parts_lock)
             parts, endpoints = plan(home, Ports(home / "ports.json").free)
-            Supervisor(home, parts, endpoints).run()
+            Supervisor(home, parts, endpoints, parts_lock).run()
         except LabError as error:
             write_atomically(home / "status.json", json.dumps({"error": str(error)}))
             sys.exit(str(error))

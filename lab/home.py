@@ -6,6 +6,8 @@ written by the supervisor once every part is healthy and removed when it stops.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import json
 import os
@@ -31,16 +33,33 @@ class LabError(Exception):
 
 def home() -> Path:
     """Return the lab's data folder: $TRAINSTACK_LAB_HOME, else .trainstack/lab in this folder."""
-    return Path(os.environ.get("TRAINSTACK_LAB_HOME") or Path.cwd() / ".trainstack" / "lab")
+    return Path(os.environ.get("TRAINSTACK_LAB_HOME") or ".trainstack/lab").absolute()
+
+
+def is_running(home: Path) -> bool:
+    """Tell whether a supervisor runs the lab in a folder.
+
+    Its lock is the truth: a pid may be another process's by now.
+    """
+    try:
+        with (home / "supervisor.lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+    except FileNotFoundError:
+        return False
 
 
 def endpoints() -> dict[str, Any]:
     """Return the running lab's endpoints. Raises LabError where no lab is running."""
-    path = home() / "endpoints.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LabError("no lab is running here. Start it with: trainstack lab start") from None
+    folder = home()
+    # A supervisor that was killed could not take its file away.
+    with contextlib.suppress(FileNotFoundError):
+        if is_running(folder):
+            return json.loads((folder / "endpoints.json").read_text(encoding="utf-8"))
+    raise LabError("no lab is running here. Start it with: trainstack lab start")
 
 
 def require_loopback(url: str) -> str:

@@ -14,31 +14,40 @@ from typing import Any
 
 import pytest
 
-from lab import daemon
+from lab import daemon, home
 from lab.home import LabError
 from lab.part import Part
 
 SERVER = """
-import http.server, os, sys
+import http.server, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
-        self.wfile.write(os.environ.get("AWS_ACCESS_KEY_ID", "").encode())
+        self.wfile.write(b'{"lost": ["logs"]}')
     def log_message(self, *a): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+SAVES_FOR_A_SECOND = """
+import signal, time
+def save(*_):
+    time.sleep(1)
+    raise SystemExit
+signal.signal(signal.SIGTERM, save)
+""" + SERVER.replace("import http", "import http.server, sys\nimport http", 1)
 RUN = """
-import json, sys
+import sys
 from pathlib import Path
 from lab import daemon
 from lab.part import Part
-home, code, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-ports = daemon.Ports(home / "ports.json")
-parts = []
-for i in range(count):
-    port = ports.free()
-    parts.append(Part(name=f"part-{i}", port=port, argv=[sys.executable, "-c", code, str(port)]))
-daemon.Supervisor(home, parts, {"aws": "http://127.0.0.1:1"}).run()
+code, count = sys.argv.pop(1), int(sys.argv.pop(1))
+def plan(home, free_port):
+    ports = [free_port() for _ in range(count)]
+    return [
+        Part(name=f"part-{i}", port=port, argv=[sys.executable, "-c", code, str(port)])
+        for i, port in enumerate(ports)
+    ], {"aws": "http://127.0.0.1:1"}
+daemon.plan = plan
+daemon.main()
 """
 
 
@@ -58,9 +67,14 @@ def status(home: Path) -> dict[str, Any]:
         return {}
 
 
+def run(home: Path, code: str, parts: int = 1) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", RUN, code, str(parts), "--home", str(home)]
+    return subprocess.Popen(argv, stderr=subprocess.DEVNULL)
+
+
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path), SERVER, "2"])
+    process = run(tmp_path, SERVER, parts=2)
     wait_for(lambda: status(tmp_path).get("ready"))
     yield process
     process.kill()
@@ -72,11 +86,12 @@ def part_pid(home: Path, name: str) -> int:
 
 
 def is_alive(pid: int) -> bool:
+    """Tell whether a process runs: one that has ended may not have been waited for yet."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
         return False
-    return True
+    return state != "Z"
 
 
 def test_a_crashed_part_is_started_again_on_its_port(
@@ -115,6 +130,58 @@ def test_a_killed_supervisor_leaves_no_part_behind(
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
 
 
+def test_parts_of_a_killed_supervisor_end_before_new_ones_begin(tmp_path: Path) -> None:
+    first = run(tmp_path, SAVES_FOR_A_SECOND)
+    wait_for(lambda: status(tmp_path).get("ready"))
+    old = status(tmp_path)["parts"]["part-0"]
+    first.kill()
+    first.wait()
+    second = run(tmp_path, SERVER)
+    try:
+        wait_for(lambda: status(tmp_path)["pid"] == second.pid and status(tmp_path)["ready"])
+        assert not is_alive(old["pid"]), "two processes may not write the same data"
+        assert status(tmp_path)["parts"]["part-0"]["port"] == old["port"]
+    finally:
+        second.terminate()
+        second.wait()
+
+
+def test_of_two_supervisors_the_second_gives_way(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert run(tmp_path, SERVER).wait(20) == 1
+    assert status(tmp_path)["pid"] == supervisor.pid
+    assert daemon.start(tmp_path)["pid"] == supervisor.pid
+
+
+def test_the_status_says_what_a_part_has_lost(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert status(tmp_path)["parts"]["part-1"]["lost"] == ["logs"]
+
+
+def test_a_part_that_does_not_come_up_is_told_by_start_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = run(tmp_path, "raise SystemExit('the disk is full')")
+    wait_for(lambda: status(tmp_path).get("parts"))
+    monkeypatch.setattr(daemon, "_start_supervisor", lambda home: None)
+    with pytest.raises(LabError, match="part-0 does not start: the disk is full"):
+        daemon.start(tmp_path)
+    assert started.wait(20) == 0, "what cannot come up is not left trying"
+
+
+def test_a_killed_lab_counts_as_none(
+    supervisor: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINSTACK_LAB_HOME", str(tmp_path))
+    assert home.endpoints() == {"aws": "http://127.0.0.1:1"}
+    supervisor.kill()
+    supervisor.wait()
+    with pytest.raises(LabError, match="no lab is running here"):
+        home.endpoints()
+
+
 def test_a_closed_terminal_does_not_stop_the_lab(
     supervisor: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
@@ -149,7 +216,7 @@ def test_a_part_that_cannot_be_planned_is_told_by_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lab").mkdir()
-    monkeypatch.setattr(daemon, "_is_running", lambda home: True)
+    monkeypatch.setattr(daemon, "_start_supervisor", lambda home: None)
     (tmp_path / "lab" / "status.json").write_text('{"error": "ministack is not installed"}')
     with pytest.raises(LabError, match="ministack is not installed"):
         daemon.start(tmp_path / "lab")
