@@ -89,6 +89,10 @@ def review(
     First what can lose data, then jobs that would break, replacements and why, deletes, access, cost, updates
     and creates.
 
+    Exit codes: 0 reviewed, 1 a preview cannot be read, 2 wrong usage, 3 it found what --fail-on names or the
+    preview itself failed or was cut. cost>USD is the rise of the ceiling a month, and fails where a price is
+    absent.
+
     \b
     pulumi preview --json > preview.json
     trainstack review preview.json

@@ -48,8 +48,9 @@ _SHAPES = tuple(
 # `export DB_PASSWORD=...`, `--api-key ...`, `"clientSecret": "..."` in scripts, user data and messages; also with the
 # escaped quotes of JSON within JSON. Names are bounded, so that a text without end costs no more than its length.
 _ASSIGNMENT = re.compile(
-    r"(?i)(?P<left>(?<![\w.-])(?P<name>[\w.-]{0,100}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key"
-    r"|access[_-]?key|private[_-]?key|account[_-]?key)[\w-]{0,100})(?:\\{0,8}[\"'])?(?:\s*[=:]\s*|(?<=\w)[ \t]+(?=\S)))"
+    r"(?i)(?P<left>(?<![\w./-])(?P<name>[\w.-]{0,100}?(?:password|passwd|passphrase|secret|token|credential|api[_-]?key"
+    r"|access[_-]?key|private[_-]?key|account[_-]?key)[\w-]{0,100})(?:\\{0,8}[\"'])?"
+    r"(?:\s*(?:=|:(?!:))\s*|(?<=\w)[ \t]+(?=\S)))"
     r"(?:(?P<quote>\\{0,8}[\"'])(?P<quoted>[^\n]*?)(?<!\\)(?P=quote)|(?P<bare>(?:[^\s\"'\\,;&}]|\\(?![\"']))+))"
 )
 # {"name": "DB_PASSWORD", "value": "..."} within a text, as in container definitions.

@@ -227,6 +227,10 @@ def test_names_that_only_point_at_a_secret_are_shown(name):
         "123456789012.dkr.ecr.us-east-1.amazonaws.com/trainstack/dev/training",
         "AzureMLDataScientistForTheTrainingWorkspace2024",
         "2026-03-28T17:54:04.000+0000",
+        "tls:index/privateKey:PrivateKey",
+        "urn:pulumi:dev::p::kubernetes:core/v1:Secret$aws:secretsmanager/secret:Secret::db",
+        "azure-native:keyvault:Secret",
+        "the key policy lets anyone use the secret and the token of the role",
     ],
 )
 def test_ordinary_values_are_shown(text):
