@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import ipaddress
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt
@@ -23,8 +24,11 @@ from infra.common_settings import (
     Problem,
     SettingsModel,
     ShortName,
+    below,
     duration,
     matching,
+    misfit,
+    repeated,
 )
 
 # Small and common: one of each price class. A stack that needs more says so.
@@ -264,9 +268,7 @@ class NetworkSettings(SettingsModel):
             if zone[:-1] != region:
                 message = f"it must be a zone of aws.region {region!r}"
                 yield Problem(location=at, value=zone, message=message)
-            if zone in self.availability_zones[:index]:
-                message = "it must be there once: one subnet is made in each zone"
-                yield Problem(location=at, value=zone, message=message)
+        yield from repeated(("availability_zones",), self.availability_zones)
         vpc = ipaddress.IPv4Network(self.cidr_block)
         if not 16 <= vpc.prefixlen <= 26:
             message = "it must be /16 to /26: a VPC has 16 to 65536 addresses, to be parted"
@@ -374,15 +376,20 @@ class AwsSettings(SettingsModel):
 
     def problems(self, common: CommonSettings) -> Iterator[Problem]:
         """Yield what no single field can see: names after prefixing, repeated names, references."""
-        yield from _below("bucket", self.bucket.problems())
+        yield from below("bucket", self.bucket.problems())
         if self.network is not None:
-            yield from _below("network", self.network.problems(self.region))
+            yield from below("network", self.network.problems(self.region))
+        if self.budget is not None:
+            yield from below("budget", self.budget.problems(common))
         for section, names in (
             ("repositories", [item.name for item in self.repositories]),
             ("execution_roles", [item.name for item in self.execution_roles]),
         ):
-            yield from _repeated((section,), ("name",), names)
-        yield from self._names(common)
+            yield from repeated((section,), names, key="name")
+        scope = common.scope(account=self.account_id, region=self.region)
+        for index, role in enumerate(self.execution_roles):
+            at = ("execution_roles", index, "name")
+            yield from misfit(at, role.name, partial(naming.iam_role_name, scope, role.name))
         yield from self._studio()
         for index, repository in enumerate(self.repositories):
             if repository.use_encryption_key and self.encryption_key is None:
@@ -391,29 +398,11 @@ class AwsSettings(SettingsModel):
                     value=True,
                     message="it must be false where aws.encryption_key is not given",
                 )
-        if self.budget is not None and not (self.budget.contacts or common.contacts):
-            yield Problem(
-                location=("budget", "contacts"),
-                value=[],
-                message="it must name whom to mail, here or in the stack's contacts",
-            )
-
-    def _names(self, common: CommonSettings) -> Iterator[Problem]:
-        scope = common.scope(account=self.account_id, region=self.region)
-        for index, role in enumerate(self.execution_roles):
-            try:
-                naming.iam_role_name(scope, role.name)
-            except naming.NameTooLongError as error:
-                yield Problem(
-                    location=("execution_roles", index, "name"),
-                    value=role.name,
-                    message=f"it must be shorter: {error}",
-                )
 
     def _studio(self) -> Iterator[Problem]:
         if self.studio is None:
             return
-        yield from _repeated(("studio", "user_profiles"), (), self.studio.user_profiles)
+        yield from repeated(("studio", "user_profiles"), self.studio.user_profiles)
         if self.network is None:
             yield Problem(
                 location=("network",),
@@ -428,19 +417,4 @@ class AwsSettings(SettingsModel):
                 value="VpcOnly",
                 message="it must be PublicInternetOnly, or aws.network.interface_endpoints "
                 f"must list {', '.join(sorted(missing))}",
-            )
-
-
-def _below(section: str, problems: Iterator[Problem]) -> Iterator[Problem]:
-    for problem in problems:
-        yield dataclasses.replace(problem, location=(section, *problem.location))
-
-
-def _repeated(
-    at: tuple[str | int, ...], key: tuple[str, ...], values: Sequence[str]
-) -> Iterator[Problem]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            yield Problem(
-                location=(*at, index, *key), value=value, message="it must be there once only"
             )

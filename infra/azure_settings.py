@@ -6,214 +6,48 @@ A field alone is checked where it is declared; what two fields say together is c
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import itertools
-import re
-import uuid
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from functools import partial
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import Field, PositiveFloat, StringConstraints
 
 from components import naming
+from infra.azure_types import (
+    BuildContextUri,
+    CondaFile,
+    ContainerName,
+    Cron,
+    DataPath,
+    DatastoreName,
+    Description,
+    EnvironmentName,
+    FirstOfMonth,
+    Guid,
+    Location,
+    RunTime,
+    ScaleDownTime,
+    ShutdownTime,
+    SubnetReference,
+    Version,
+    VmSize,
+    is_arm_id,
+)
 from infra.common_settings import (
-    DAY_SECONDS,
-    DURATION_SCHEMA,
     HOUR_SECONDS,
-    MINUTE_SECONDS,
     BudgetSettings,
     CommonSettings,
     PrivateCidr,
     Problem,
     SettingsModel,
     ShortName,
-    duration,
+    below,
     matching,
+    misfit,
+    repeated,
 )
-
-# Azure's series for training and notebooks; the burstable B series is not among those that Azure ML
-# takes. New versions of a series pass; a new series must be added here. As of 2026-11.
-# https://learn.microsoft.com/azure/machine-learning/concept-compute-target#supported-vm-series-and-sizes
-_VM_SERIES = ("A", "D", "DC", "DS", "E", "EC", "F", "FX", "H", "HB", "HC", "HX", "L", "M")
-_VM_GPU_SERIES = ("NC", "ND", "NG", "NV")
-_VM_SIZE = re.compile(
-    rf"Standard_(?:{'|'.join(sorted(_VM_SERIES + _VM_GPU_SERIES, key=len, reverse=True))})"
-    r"\d{1,3}(?:-\d{1,3})?[a-z]{0,6}(?:_[A-Z]{1,3}\d{1,4}[A-Z]?)?(?:_v\d{1,2})?(?:_Promo)?",
-    re.IGNORECASE,
-)
-_ARM_SUBNET_ID = re.compile(
-    r"/subscriptions/[0-9a-fA-F-]{36}/resourceGroups/[^/]+/providers/Microsoft\.Network"
-    r"/virtualNetworks/[^/]+/subnets/[^/]+",
-    re.IGNORECASE,
-)
-# The workspace makes these itself; creating one fails, as it is there already.
-SYSTEM_DATASTORES = (
-    "workspaceblobstore",
-    "workspaceartifactstore",
-    "workspacefilestore",
-    "workspaceworkingdirectory",
-)
-
-
-def _vm_size(value: str) -> str:
-    if not _VM_SIZE.fullmatch(value):
-        raise ValueError(
-            "it must be an Azure VM size of a series that Azure ML runs "
-            f"({', '.join(_VM_SERIES + _VM_GPU_SERIES)}), such as Standard_DS3_v2"
-        )
-    return value
-
-
-def _guid(value: str) -> str:
-    try:
-        parsed = uuid.UUID(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or str(parsed) != value.lower():
-        raise ValueError("it must be a GUID, such as 0b1f6471-1bf0-4dda-aec3-111122223333")
-    return str(parsed)
-
-
-def _subnet(value: str) -> str:
-    if not _ARM_SUBNET_ID.fullmatch(value) and not re.fullmatch(r"[a-z](-?[a-z0-9]){1,23}", value):
-        raise ValueError(
-            "it must be the name of a subnet under azure.virtual_network, or a subnet's ARM id: "
-            "/subscriptions/<guid>/resourceGroups/<group>/providers/Microsoft.Network"
-            "/virtualNetworks/<network>/subnets/<subnet>"
-        )
-    return value
-
-
-def is_arm_id(reference: str) -> bool:
-    """Whether a subnet is referred to by its ARM id rather than by name."""
-    return reference.startswith("/")
-
-
-def _cron(value: str) -> str:
-    fields = value.split()
-    if len(fields) != 5 or not all(re.fullmatch(r"[0-9A-Za-z*,/-]+", part) for part in fields):
-        raise ValueError(
-            "it must be a cron expression of five fields (minute hour day month weekday), "
-            "such as 0 8 * * 1-5"
-        )
-    return value
-
-
-def _unquoted_date(value: Any) -> Any:
-    # YAML reads a date without quotes as a time, which Pulumi then hands over written out.
-    return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
-
-
-def _first_of_month(value: datetime.date) -> datetime.date:
-    if value.day != 1:
-        raise ValueError("it must be the first day of a month, such as 2026-11-01")
-    return value
-
-
-def _environment_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", value):
-        raise ValueError(
-            "it must be 1-255 letters, digits, dots, dashes or underscores, such as sklearn-cpu"
-        )
-    if value.lower().startswith(("azureml", "microsoft")):
-        raise ValueError(
-            "it must not start with AzureML or Microsoft, which Azure keeps for its own; "
-            "list a curated environment under azure.curated_environments"
-        )
-    return value
-
-
-def _datastore_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value):
-        raise ValueError(
-            "it must be 1-63 lower case letters, digits or underscores, from a letter on, "
-            "such as training_data"
-        )
-    if value in SYSTEM_DATASTORES:
-        raise ValueError(
-            f"it must not be one that the workspace makes itself ({', '.join(SYSTEM_DATASTORES)})"
-        )
-    return value
-
-
-def _data_path(value: str) -> str:
-    if not re.fullmatch(
-        r"(azureml://datastores/[^/]+/paths/|wasbs://|abfss://|https://)\S+", value
-    ):
-        raise ValueError(
-            "it must be a path in a datastore or storage account, such as "
-            "azureml://datastores/workspaceblobstore/paths/digits/"
-        )
-    return value
-
-
-def _build_context_uri(value: str) -> str:
-    if not re.fullmatch(r"https://[^\s?]+", value):
-        raise ValueError(
-            "it must be an https address of a git repository or of a folder in blob storage, with "
-            "no token in it, such as https://github.com/example/images#main:train"
-        )
-    return value
-
-
-def _conda_file(value: Any) -> str:
-    """Return the text of a conda file given as a path or, as in YAML, in place."""
-    if isinstance(value, str):
-        path = Path(value)
-        if "\n" in value:
-            text = value
-        elif path.is_file():
-            text = path.read_text(encoding="utf-8")
-        else:
-            raise ValueError(
-                "it must be a conda file that exists below the folder of Pulumi.yaml, such as "
-                "environments/train.yaml, or its content"
-            )
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError:
-            document = None
-    else:
-        document, text = value, None
-    is_conda = isinstance(document, dict) and isinstance(document.get("dependencies"), list)
-    if not is_conda:
-        raise ValueError("it must be a conda file: a mapping with a list of dependencies")
-    # sort_keys: the text decides the version, and a mapping's order says nothing.
-    return text if text is not None else yaml.safe_dump(document, sort_keys=True)
-
-
-ScaleDownTime = Annotated[int, duration(30, DAY_SECONDS), DURATION_SCHEMA]
-ShutdownTime = Annotated[int, duration(15 * MINUTE_SECONDS, 3 * DAY_SECONDS), DURATION_SCHEMA]
-RunTime = Annotated[int, duration(MINUTE_SECONDS, 30 * DAY_SECONDS), DURATION_SCHEMA]
-Guid = Annotated[str, AfterValidator(_guid)]
-VmSize = Annotated[str, AfterValidator(_vm_size)]
-SubnetReference = Annotated[str, AfterValidator(_subnet)]
-Cron = Annotated[str, AfterValidator(_cron)]
-EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
-Version = Annotated[
-    str,
-    matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}", "1-30 letters, digits, dots or dashes, such as 3"),
-]
-Location = Annotated[
-    str, matching(r"[a-z]{4,}[0-9]?", "an Azure region in its short form, such as westeurope")
-]
-ContainerName = Annotated[
-    str,
-    matching(
-        r"(?=.{3,63}$)[a-z0-9](-?[a-z0-9])+",
-        "a blob container's name: 3-63 lower case letters, digits and single dashes",
-    ),
-]
 
 
 class ManagedNetworkRule(SettingsModel):
@@ -289,7 +123,7 @@ class WorkspaceSettings(SettingsModel):
     """The Azure ML workspace."""
 
     friendly_name: Annotated[str, StringConstraints(max_length=200)] | None = None
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Description | None = None
     image_build_compute: ShortName | None = Field(
         default=None,
         description=(
@@ -383,7 +217,7 @@ class ComputeClusterSettings(SettingsModel):
             "A change replaces the cluster."
         ),
     )
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Description | None = None
 
 
 class ScheduleSettings(SettingsModel):
@@ -411,7 +245,7 @@ class ComputeInstanceSettings(SettingsModel):
     schedules: tuple[ScheduleSettings, ...] = ()
     subnet: SubnetReference | None = None
     enable_node_public_ip: bool = False
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Description | None = None
 
 
 class ServerlessSettings(SettingsModel):
@@ -452,7 +286,7 @@ class KubernetesComputeSettings(SettingsModel):
 class BuildContextSettings(SettingsModel):
     """A Dockerfile and what it copies, fetched by Azure ML."""
 
-    context_uri: Annotated[str, AfterValidator(_build_context_uri)]
+    context_uri: BuildContextUri
     dockerfile_path: str = "Dockerfile"
 
 
@@ -468,16 +302,11 @@ class EnvironmentSettings(SettingsModel):
     image: Annotated[str, matching(r"\S{1,300}", "a Docker image, such as python:3.11")] | None = (
         None
     )
-    conda_file: (
-        Annotated[
-            str,
-            BeforeValidator(_conda_file),
-            WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]}),
-        ]
-        | None
-    ) = Field(default=None, description="A file below the folder of Pulumi.yaml, or its content.")
+    conda_file: CondaFile | None = Field(
+        default=None, description="A file below the folder of Pulumi.yaml, or its content."
+    )
     build: BuildContextSettings | None = None
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Description | None = None
 
 
 class CuratedEnvironmentSettings(SettingsModel):
@@ -493,7 +322,7 @@ class CuratedEnvironmentSettings(SettingsModel):
 class DatastoreSettings(SettingsModel):
     """A blob container under a name. It holds no credential: a job reads as its own identity."""
 
-    name: Annotated[str, AfterValidator(_datastore_name)]
+    name: DatastoreName
     container_name: ContainerName
     account_name: (
         Annotated[str, matching(r"[a-z0-9]{3,24}", "3-24 lower case letters and digits")] | None
@@ -505,7 +334,7 @@ class DatastoreSettings(SettingsModel):
             "unless the environment is prod."
         ),
     )
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Description | None = None
 
 
 class DataAssetSettings(SettingsModel):
@@ -514,8 +343,8 @@ class DataAssetSettings(SettingsModel):
     name: EnvironmentName
     version: Version
     type: Literal["uri_file", "uri_folder", "mltable"] = "uri_folder"
-    path: Annotated[str, AfterValidator(_data_path)]
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    path: DataPath
+    description: Description | None = None
 
 
 class PrincipalSettings(SettingsModel):
@@ -546,10 +375,7 @@ class RoleSettings(SettingsModel):
 class AzureBudgetSettings(BudgetSettings):
     """A monthly budget on the resource group, in the subscription's billing currency."""
 
-    start_date: (
-        Annotated[datetime.date, BeforeValidator(_unquoted_date), AfterValidator(_first_of_month)]
-        | None
-    ) = Field(
+    start_date: FirstOfMonth | None = Field(
         default=None,
         description=(
             "The first of a month; Azure takes none before the current month at creation, and "
@@ -607,12 +433,8 @@ class AzureSettings(SettingsModel):
         yield from self._environments()
         yield from self._networks()
         yield from self._names(common)
-        if self.budget and not (self.budget.contacts or common.contacts):
-            yield Problem(
-                location=("budget", "contacts"),
-                value=[],
-                message="it must name whom to mail, here or in the stack's contacts",
-            )
+        if self.budget:
+            yield from below("budget", self.budget.problems(common))
 
     def _duplicates(self) -> Iterator[Problem]:
         computes = (
@@ -629,11 +451,8 @@ class AzureSettings(SettingsModel):
                     message="it must be the name of one compute only, of whatever kind",
                 )
             seen.add(name)
-        yield from _repeated(
-            "environments",
-            "version",
-            [(item.name, item.version) for item in self.environments],
-        )
+        versions = [(item.name, item.version) for item in self.environments]
+        yield from repeated(("environments",), versions, key="version")
         own = {item.name for item in self.environments}
         for index, curated in enumerate(self.curated_environments):
             if curated.name in own:
@@ -642,17 +461,14 @@ class AzureSettings(SettingsModel):
                     value=curated.name,
                     message="it must not be the name of one of the stack's own environments",
                 )
-        yield from _repeated(
-            "curated_environments", "name", [item.name for item in self.curated_environments]
-        )
-        yield from _repeated("datastores", "name", [item.name for item in self.datastores])
-        yield from _repeated(
-            "data_assets", "version", [(item.name, item.version) for item in self.data_assets]
-        )
+        for section in ("curated_environments", "datastores"):
+            names = [item.name for item in getattr(self, section)]
+            yield from repeated((section,), names, key="name")
+        versions = [(item.name, item.version) for item in self.data_assets]
+        yield from repeated(("data_assets",), versions, key="version")
         for role in RoleSettings.model_fields:
-            yield from _repeated(
-                ("roles", role), "object_id", [item.object_id for item in getattr(self.roles, role)]
-            )
+            principals = [item.object_id for item in getattr(self.roles, role)]
+            yield from repeated(("roles", role), principals, key="object_id")
 
     def _clusters(self) -> Iterator[Problem]:
         for index, cluster in enumerate(self.compute_clusters):
@@ -723,11 +539,8 @@ class AzureSettings(SettingsModel):
             yield from _subnet_problems(self.virtual_network)
         for index, rule in enumerate(self.managed_network.outbound_rules):
             yield from self._outbound_rule(("managed_network", "outbound_rules", index), rule)
-        yield from _repeated(
-            ("managed_network", "outbound_rules"),
-            "name",
-            [rule.name for rule in self.managed_network.outbound_rules],
-        )
+        rules = [rule.name for rule in self.managed_network.outbound_rules]
+        yield from repeated(("managed_network", "outbound_rules"), rules, key="name")
         # A network of approved destinations only makes private endpoints by itself, whether or not
         # the resources are public.
         is_approved_only = self.managed_network.isolation_mode == "allow_only_approved_outbound"
@@ -798,34 +611,12 @@ class AzureSettings(SettingsModel):
 
     def _names(self, common: CommonSettings) -> Iterator[Problem]:
         scope = common.scope(account=self.subscription_id, region=self.location)
-        try:
-            naming.workspace_name(scope, "ml")
-        except naming.NameTooLongError as error:
-            yield Problem(location=("workspace",), value=f"{scope.slug}-ml", message=str(error))
+        workspace = partial(naming.workspace_name, scope, "ml")
+        yield from misfit(("workspace",), f"{scope.slug}-ml", workspace)
         for index, instance in enumerate(self.compute_instances):
-            try:
-                naming.compute_instance_name(scope, instance.name)
-            except naming.NameTooLongError as error:
-                yield Problem(
-                    location=("compute_instances", index, "name"),
-                    value=instance.name,
-                    message=str(error),
-                )
-
-
-def _repeated(
-    field: str | tuple[str, ...], key: str, values: Iterable[str | tuple[str | None, ...]]
-) -> Iterator[Problem]:
-    at = (field,) if isinstance(field, str) else field
-    seen = set()
-    for index, value in enumerate(values):
-        if value in seen:
-            yield Problem(
-                location=(*at, index, key),
-                value=value if isinstance(value, str) else ":".join(str(part) for part in value),
-                message="it must be there once only",
-            )
-        seen.add(value)
+            at = ("compute_instances", index, "name")
+            name = partial(naming.compute_instance_name, scope, instance.name)
+            yield from misfit(at, instance.name, name)
 
 
 def _needs_no_managed_network(at: tuple[str | int, ...], value: str) -> Problem:
@@ -843,7 +634,7 @@ def _subnet_problems(network: VirtualNetworkSettings) -> Iterator[Problem]:
     whole = ipaddress.IPv4Network(network.address_prefix)
     ranges = [ipaddress.IPv4Network(subnet.address_prefix) for subnet in network.subnets]
     at = ("virtual_network", "subnets")
-    yield from _repeated(at, "name", [subnet.name for subnet in network.subnets])
+    yield from repeated(at, [subnet.name for subnet in network.subnets], key="name")
     for index, part in enumerate(ranges):
         if not part.subnet_of(whole):
             yield Problem(

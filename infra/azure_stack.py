@@ -33,7 +33,8 @@ from components.azure.resource_group import ResourceGroup, ResourceGroupArgs
 from components.azure.storage_account import StorageAccount, StorageAccountArgs
 from components.azure.virtual_network import VirtualNetwork, VirtualNetworkArgs
 from components.azure.workspace import OutboundRule, Workspace, WorkspaceArgs
-from infra.azure_settings import AzureSettings, EnvironmentSettings, PrincipalSettings, is_arm_id
+from infra.azure_settings import AzureSettings, EnvironmentSettings, PrincipalSettings
+from infra.azure_types import is_arm_id
 from infra.common_settings import CommonSettings
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from components.naming import NameScope
+from components.naming import NameScope, NameTooLongError
 from components.tags import MAX_TAGS, check_tag, stack_tags
 
 MINUTE_SECONDS = 60
@@ -53,6 +53,40 @@ class Problem:
     location: tuple[str | int, ...]
     value: Any
     message: str
+
+
+def below(section: str, problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Yield a section's own problems as its parent's."""
+    for problem in problems:
+        yield replace(problem, location=(section, *problem.location))
+
+
+def repeated(
+    at: tuple[str | int, ...], values: Sequence[Hashable], *, key: str | None = None
+) -> Iterator[Problem]:
+    """Yield a problem for each value of a list that stands there before.
+
+    ``at`` is the list; ``key`` names the values' field where its items are mappings.
+    """
+    seen = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            yield Problem(
+                location=(*at, index) if key is None else (*at, index, key),
+                value=":".join(map(str, value)) if isinstance(value, tuple) else value,
+                message="it must be there once only",
+            )
+        seen.add(value)
+
+
+def misfit(
+    location: tuple[str | int, ...], value: Any, name: Callable[[], str]
+) -> Iterator[Problem]:
+    """Yield a problem where a value's physical name, which ``name`` makes, is too long."""
+    try:
+        name()
+    except NameTooLongError as error:
+        yield Problem(location=location, value=value, message=f"it must be shorter: {error}")
 
 
 def _email(value: str) -> str:
@@ -168,6 +202,12 @@ class BudgetSettings(SettingsModel):
     contacts: tuple[Email, ...] = Field(
         default=(), max_length=10, description="Who is mailed. Empty: the stack's contacts."
     )
+
+    def problems(self, common: CommonSettings) -> Iterator[Problem]:
+        """Yield that nobody would be mailed, where that is so."""
+        if not (self.contacts or common.contacts):
+            message = "it must name whom to mail, here or in the stack's contacts"
+            yield Problem(location=("contacts",), value=[], message=message)
 
 
 class CommonSettings(SettingsModel):

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from components import naming
 from infra import azure_stack
-from infra.azure_settings import SYSTEM_DATASTORES, AzureSettings
+from infra.azure_settings import AzureSettings
+from infra.azure_types import SYSTEM_DATASTORES
 from infra.common_settings import CommonSettings
 
 LEAST: dict[str, Any] = {
