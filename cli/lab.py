@@ -169,7 +169,7 @@ def _post(url: str) -> str | None:
 
 def _say_lost(status: Mapping[str, Any]) -> None:
     for name, part in status["parts"].items():
-        if lost := part["lost"]:
+        if lost := part.get("lost"):
             # what is in front of a part tells of it too
             _say(
                 f"{name} was killed before changes of {', '.join(lost)} were saved. "
