@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infra import reference
 from lab.home import write_atomically
+from policy import reference as policy_reference
 from training import job
 from training import reference as job_reference
 
@@ -20,6 +21,7 @@ def files() -> dict[str, str]:
         **reference.files(),
         "training/job.schema.json": schema,
         "docs/jobs.md": job_reference.page(),
+        "docs/policy.md": policy_reference.page(),
     }
 
 
