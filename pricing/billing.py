@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pricing.catalog import Catalog, load_catalog
+from pricing.catalog import Catalog, Price, load_catalog
 
 if TYPE_CHECKING:
     from infra.outputs import StackOutputs
@@ -131,8 +131,14 @@ def billed(
         saving_percent=saving,
         notes=tuple(notes),
         source=price.source if price else "",
-        as_of=price.as_of if price else "",
+        as_of=_date(price, is_low_priority),
     )
+
+
+def _date(price: Price | None, is_low_priority: bool) -> str:
+    if price is None:
+        return ""
+    return price.spot_as_of if is_low_priority and price.spot is not None else price.as_of
 
 
 def _cost(hourly: Decimal | None, count: int, seconds: float | None) -> Decimal | None:

@@ -39,6 +39,8 @@ class Price:
     spot: Decimal | None
     source: str
     as_of: str
+    # The low-priority price may be from another source, of another day.
+    spot_as_of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,12 +204,14 @@ def _read(path: Path, cloud: Cloud) -> Iterable[Instance]:
         where = f"price file {str(path)!r}, line {line}"
         try:
             name = row[key]
+            spot_date = re.search(r"low priority: [^;]*\((\d{4}-\d\d-\d\d)\)", row["source"])
             price = Price(
                 region=row["region"],
                 on_demand=_money(row["usd_per_hour"]),
                 spot=_money(row.get("low_priority_usd_per_hour", "")),
                 source=row["source"],
                 as_of=row["as_of"],
+                spot_as_of=spot_date[1] if spot_date else row["as_of"],
             )
             yield Instance(
                 cloud=cloud,

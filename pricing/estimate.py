@@ -138,7 +138,7 @@ def estimate_job(
         tail=tail,
         reason=reason,
         source=price.source,
-        as_of=price.as_of,
+        as_of=price.spot_as_of if is_spot and spot is not None else price.as_of,
     )
 
 

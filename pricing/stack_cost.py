@@ -250,7 +250,7 @@ def _cluster(settings: Any, size: str, price: Any, absent: str) -> Monthly:
         detail=detail,
         note=tail,
         source=price.source,
-        as_of=price.as_of,
+        as_of=price.spot_as_of if is_low_priority else price.as_of,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from review.mask import SECRET, is_secret_name, mask_value
+from review.mask import SECRET, is_secret_name, mask_value, named_pair
 from review.preview import Diff, State, Step
 
 # How the engine writes a value that only `up` will know: one string in the digest, by type on the wire.
@@ -277,6 +277,7 @@ def _masked(change: PropertyChange, old: State, new: State, *, replaces: bool) -
         or change.new == SECRET
         or change.top in old.secret_outputs | new.secret_outputs
         or any(is_secret_name(name) for name in names)
+        or _is_of_secret_pair(change.path, old, new)
     )
 
     def cover(value: Any) -> Any:
@@ -293,4 +294,14 @@ def _masked(change: PropertyChange, old: State, new: State, *, replaces: bool) -
         new=after,
         replaces=replaces,
         is_secret=secret or (before == after and change.old != change.new),
+    )
+
+
+def _is_of_secret_pair(path: str, old: State, new: State) -> bool:
+    """Whether a path is the value in {"name": "DB_PASSWORD", "value": ...}: the name stands beside it."""
+    parent, _, last = path.rpartition(".")
+    return any(
+        named_pair(_at(side, parent)) == last
+        for side in (old.inputs, old.outputs, new.inputs)
+        if parent
     )

@@ -97,7 +97,7 @@ def mask_value(value: Any, *, name: str = "") -> Any:
     ):
         return SECRET
     if isinstance(value, dict):
-        pair = _named_pair(value)
+        pair = named_pair(value)
         if pair is not None:
             return {key: SECRET if key == pair else mask_value(item) for key, item in value.items()}
         return {key: mask_value(item, name=str(key)) for key, item in value.items()}
@@ -136,8 +136,10 @@ def _mask_string(text: str) -> str:
     return mask_text(text)
 
 
-def _named_pair(value: dict[str, Any]) -> str | None:
+def named_pair(value: Any) -> str | None:
     """Return ``value`` for {"name": "DB_PASSWORD", "value": ...}: an environment variable in a container's list."""
+    if not isinstance(value, dict):
+        return None
     label = value.get("name", value.get("key"))
     if isinstance(label, str) and "value" in value and is_secret_name(label):
         return "value"

@@ -202,6 +202,9 @@ def test_a_cluster_costs_its_minimum_to_its_maximum_of_730_hours():
 def test_a_low_priority_cluster_is_counted_at_its_own_price():
     change = stack_cost([], [cluster(high=2, priority="LowPriority")], is_whole=False)
     assert change.ceiling_after_usd == 85.41  # 0.0585 x 2 x 730
+    assert "2025-03-02" in change.source, (
+        "the low-priority price has a source and a date of its own"
+    )
     assert change.total_name == "Total of what changes"
 
 

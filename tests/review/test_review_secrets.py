@@ -83,6 +83,16 @@ def test_a_secret_in_a_list_of_environment_variables_is_not_shown(digest):
     assert "fast" in text
 
 
+def test_the_value_beside_a_secret_name_is_not_shown(digest):
+    """The diff names the value alone: `env[0].value`."""
+    before, after = (
+        {"env": [{"name": "DB_PASSWORD", "value": text}]} for text in ("hunter2", "hunter3")
+    )
+    digest.step("update", "x:y:Z", "a", before, after, diff={"env[0].value": "update"})
+    digest.step("update", "x:y:Z", "b", before, after)
+    assert "hunter" not in everything(digest)
+
+
 def test_secrets_that_pulumi_masked_say_only_that_they_change(digest):
     digest.step(
         "update",
