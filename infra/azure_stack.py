@@ -108,7 +108,6 @@ class _AzureStack:
                 subscription_id=settings.subscription_id,
                 storage_account_id=storage.account_id,
                 container_registry_id=registry.registry_id,
-                key_vault_id=vault.vault_id,
                 can_push_images=settings.workspace.image_build_compute is not None,
                 **self.in_group,
             ),

@@ -22,17 +22,17 @@ class JobIdentityArgs:
     subscription_id: str
     storage_account_id: pulumi.Input[str]
     container_registry_id: pulumi.Input[str]
-    key_vault_id: pulumi.Input[str]
     # Only where a cluster builds the workspace's images does a job's identity push one.
     can_push_images: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class JobIdentity(pulumi.ComponentResource):
-    """User-assigned identity that may read and write blobs, pull images and read secrets. Free.
+    """User-assigned identity that may read and write blobs and pull images. Free.
 
-    Each role is on one resource: the workspace's storage account, registry and vault. A replaced
-    identity is a new principal, so its roles are replaced with it.
+    Each role is on one resource: the workspace's storage account or registry. It has none on the
+    vault: only datastores that keep a key need that, and the stack's are opened by identity. A
+    replaced identity is a new principal, so its roles are replaced with it.
     https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication
     """
 
@@ -60,7 +60,6 @@ class JobIdentity(pulumi.ComponentResource):
         grants = [
             ("Storage Blob Data Contributor", args.storage_account_id),
             ("AcrPull", args.container_registry_id),
-            ("Key Vault Secrets User", args.key_vault_id),
         ]
         if args.can_push_images:
             grants.append(("AcrPush", args.container_registry_id))

@@ -118,7 +118,6 @@ def identity_args(**more) -> JobIdentityArgs:
         subscription_id=SUBSCRIPTION_ID,
         storage_account_id="/storage",
         container_registry_id="/registry",
-        key_vault_id="/vault",
         **IN_GROUP,
         **more,
     )
@@ -132,12 +131,11 @@ def granted(cloud) -> dict[str, str]:
     }
 
 
-def test_jobs_are_given_three_roles_each_on_one_resource(build, cloud):
+def test_jobs_may_use_blobs_and_pull_images_and_no_more(build, cloud):
     build(lambda _: JobIdentity("jobs", identity_args()))
     assert granted(cloud) == {
         "Storage Blob Data Contributor": "/storage",
         "AcrPull": "/registry",
-        "Key Vault Secrets User": "/vault",
     }
 
 
@@ -156,8 +154,8 @@ def test_role_assignments_are_named_alike_on_every_run_and_apart_from_each_other
     build(lambda _: JobIdentity("jobs", identity_args()))
     build(lambda _: JobIdentity("jobs", identity_args()))
     names = [item.inputs["roleAssignmentName"] for item in cloud.of("authorization:RoleAssignment")]
-    assert len(names) == 6
-    assert len(set(names)) == 3
+    assert len(names) == 4
+    assert len(set(names)) == 2
 
 
 def test_the_built_in_roles_have_azures_own_ids():
