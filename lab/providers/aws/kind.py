@@ -36,7 +36,7 @@ class Cloud:
     partition: ClassVar[str] = "aws"
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client of the lab."""
+        """Return a client of the lab's AWS."""
         return _client(service, self.region)
 
     @property
@@ -52,27 +52,32 @@ class Cloud:
 
 @functools.cache
 def _account_id(endpoint: str) -> str:
-    import boto3
-
-    sts = boto3.client("sts", region_name="us-east-1", endpoint_url=endpoint)
-    return sts.get_caller_identity()["Account"]
+    return _client("sts", "us-east-1").get_caller_identity()["Account"]
 
 
 _clients_lock = threading.Lock()
 
 
 def _client(service: str, region: str) -> Any:
-    with _clients_lock:  # boto3's default session is no place for two threads; its clients are
+    with _clients_lock:  # botocore's session is no place for two threads; its clients are
         return _new_client(service, region, _endpoint(service))
 
 
 @functools.cache
 def _new_client(service: str, region: str, endpoint: str) -> Any:
-    import boto3
     from botocore.config import Config
 
     config = Config(retries={"mode": "standard", "max_attempts": 3}, max_pool_connections=32)
-    return boto3.client(service, region_name=region, endpoint_url=endpoint, config=config)
+    session = _session()
+    return session.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
+
+
+@functools.cache
+def _session() -> Any:
+    # boto3's adds file transfers, which a provider has no use for and each preview would import
+    from botocore.session import get_session
+
+    return get_session()
 
 
 def _endpoint(service: str) -> str:

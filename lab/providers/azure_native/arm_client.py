@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
-import requests
+import urllib3
 
 from lab.home import CLIENT_ID, CLIENT_SECRET, TENANT_ID, LabError, require_loopback
 
@@ -31,7 +32,7 @@ class ArmClient:
                 "Start it with: trainstack lab start"
             )
         self._base = require_loopback(endpoint).rstrip("/")
-        self._local = threading.local()
+        self._connections = urllib3.PoolManager(maxsize=32, retries=False, timeout=_TIMEOUT_SECONDS)
         self._lock = threading.Lock()
         self._token = ""
         self._token_until = 0.0
@@ -39,7 +40,7 @@ class ArmClient:
     def get(self, path: str, api_version: str) -> dict[str, Any] | None:
         """Return a document, or None where there is none."""
         answer = self._send("GET", path, {"api-version": api_version})
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
         return self._checked(answer).json()
 
@@ -53,7 +54,7 @@ class ArmClient:
     def delete(self, path: str, api_version: str) -> None:
         """Delete, and wait until it is done. What is gone is deleted already."""
         answer = self._send("DELETE", path, {"api-version": api_version})
-        if answer.status_code != 404:
+        if answer.status != 404:
             self._wait(self._checked(answer))
 
     def token(self) -> str:
@@ -67,10 +68,13 @@ class ArmClient:
                     "scope": "https://management.azure.com/.default",
                 }
                 tenant = os.environ.get("AZURE_TENANT_ID") or TENANT_ID
-                answer = self._session().post(
-                    f"{self._base}/{tenant}/oauth2/v2.0/token", data=form, timeout=_TIMEOUT_SECONDS
+                answer = self._request(
+                    "POST",
+                    f"{self._base}/{tenant}/oauth2/v2.0/token",
+                    body=urlencode(form),
+                    headers={"Content-Type": "application/x-www-form-urlencoded"},
                 )
-                if answer.status_code != 200:
+                if answer.status != 200:
                     raise AzureNativeError(
                         f"signing in to the lab's Azure failed: {answer.json().get('error_description')}"
                     )
@@ -78,55 +82,46 @@ class ArmClient:
                 self._token_until = time.time() + answer.json()["expires_in"] - 300
             return self._token
 
-    def _session(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            self._local.session.trust_env = (
-                False  # the lab is reached directly, not through a proxy
-            )
-        return self._local.session
-
     def _send(
         self,
         method: str,
         path: str,
         query: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
-    ) -> requests.Response:
-        url = path if path.startswith(self._base) else f"{self._base}{path}"
+    ) -> urllib3.BaseHTTPResponse:
+        url = path if path.startswith(self._base) else f"{self._base}{quote(path)}"
+        if query:
+            url = f"{url}?{urlencode(query)}"
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return self._request(method, url, json=body, headers=headers)
+
+    def _request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
         try:
-            return self._session().request(
-                method,
-                url,
-                params=dict(query),
-                json=body,
-                headers={"Authorization": f"Bearer {self.token()}"},
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except requests.ConnectionError as error:
+            return self._connections.request(method, url, **options)
+        except urllib3.exceptions.HTTPError as error:
             raise AzureNativeError(
                 f"the lab's Azure at {self._base} does not answer. Look at: trainstack lab status"
             ) from error
 
-    def _wait(self, answer: requests.Response) -> None:
+    def _wait(self, answer: urllib3.BaseHTTPResponse) -> None:
         url = answer.headers.get("Azure-AsyncOperation") or (
-            answer.headers.get("Location") if answer.status_code == 202 else None
+            answer.headers.get("Location") if answer.status == 202 else None
         )
         while url:
             poll = self._checked(self._send("GET", url, {}))
-            status = poll.json().get("status", "Succeeded") if poll.content else "Succeeded"
-            if poll.status_code != 202 and status == "Succeeded":
+            status = poll.json().get("status", "Succeeded") if poll.data else "Succeeded"
+            if poll.status != 202 and status == "Succeeded":
                 return
             if status in ("Failed", "Canceled"):
-                raise AzureNativeError(f"the operation ended as {status}: {poll.text}")
+                raise AzureNativeError(f"the operation ended as {status}: {poll.data.decode()}")
             time.sleep(float(poll.headers.get("Retry-After") or _POLL_SECONDS))
 
-    def _checked(self, answer: requests.Response) -> requests.Response:
-        if answer.status_code < 400:
+    def _checked(self, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        if answer.status < 400:
             return answer
         try:
             error = answer.json()["error"]
             told = f'Code="{error["code"]}" Message="{error["message"]}"'
         except (ValueError, KeyError, TypeError):
-            told = answer.text[:500]
-        raise AzureNativeError(f"Status={answer.status_code} {told}")
+            told = answer.data.decode(errors="replace")[:500]
+        raise AzureNativeError(f"Status={answer.status} {told}")
