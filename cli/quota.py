@@ -10,12 +10,25 @@ if TYPE_CHECKING:
     from training.backends.base import Check
 
 
-def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
-    """Compare what a stack allows with both clouds' quotas.
+class QuotaError(Exception):
+    """A cloud's quotas cannot be read. The message says why, and the way out."""
 
-    Raises what the SDKs raise, such as for lack of credentials.
-    """
-    return [*_ask_aws(outputs), *_ask_azure(outputs)]
+
+def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
+    """Compare what a stack allows with both clouds' quotas. Raises QuotaError, such as for lack of credentials."""
+    from azure.core.exceptions import AzureError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found: list[QuotaFinding] = []
+    for cloud, ask in (("aws", _ask_aws), ("azure", _ask_azure)):
+        try:
+            found += ask(outputs)
+        except (AzureError, BotoCoreError, ClientError) as error:
+            raise QuotaError(
+                f"the quotas on {cloud} cannot be read: {str(error).splitlines()[0]}. Sign in with rights to read "
+                "them, or leave out --quota; see: trainstack doctor"
+            ) from error
+    return found
 
 
 def quota_check(cloud: str, outputs: StackOutputs) -> Check:

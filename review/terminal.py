@@ -77,8 +77,10 @@ def _heading(console: Console, title: str, count: int, style: str) -> None:
 def _jobs(console: Console, title: str, findings: Sequence[Broken], style: str) -> None:
     _heading(console, title, len(findings), style)
     for item in findings:
+        sign = "✗" if item.level == "breaks" else "!"
         console.print(
-            _line(("  ✗ ", style), (item.job, "bold"), (f": {item.problem}", "")), highlight=False
+            _line((f"  {sign} ", style), (item.job, "bold"), (f": {item.problem}", "")),
+            highlight=False,
         )
         console.print(_line((f"    change: {item.change}. {item.fix}", "dim")), highlight=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import boto3
+import pytest
 from botocore.stub import Stubber
 
 from review.quota import (
@@ -131,3 +132,20 @@ def test_a_review_asks_for_the_quota_of_what_is_planned(digest):
     digest.step("update", CLUSTER, "cpu", cluster_inputs(most=4), cluster_inputs(most=9))
     review_previews([digest.preview()], quota=lambda outputs: asked.append(outputs) or [])
     assert asked[0].azure_compute_clusters["cpu"]["max_instances"] == 9
+
+
+def test_quotas_that_cannot_be_read_are_one_line_with_the_way_out(monkeypatch):
+    from botocore.exceptions import NoCredentialsError
+
+    from cli import quota
+
+    def ask(_outputs):
+        raise NoCredentialsError
+
+    monkeypatch.setattr(quota, "_ask_aws", ask)
+    with pytest.raises(quota.QuotaError) as caught:
+        quota.ask_quotas(OUTPUTS)
+    assert str(caught.value) == (
+        "the quotas on aws cannot be read: Unable to locate credentials. Sign in with rights to read them, or leave "
+        "out --quota; see: trainstack doctor"
+    )
