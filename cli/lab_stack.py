@@ -257,6 +257,32 @@ def state_clear_pending(stack: str) -> None:
     click.echo(f"forgot {count} pending operation{'' if count == 1 else 's'}", err=True)
 
 
+@state.command("delete")
+@_stack_option
+@click.option("--force", is_flag=True, help="Although it is protected.")
+@click.argument("urn")
+def state_delete(stack: str, urn: str, force: bool) -> None:
+    """Forget the resource of a URN; the cloud keeps it."""
+    from lab.engine import edit
+
+    edit.delete_resource(_existing(stack), urn, force=force)
+    click.echo("resource deleted from the state", err=True)
+
+
+@state.command("unprotect")
+@_stack_option
+@click.option("--all", "is_all", is_flag=True, help="Every resource of the stack.")
+@click.argument("urn", required=False)
+def state_unprotect(stack: str, urn: str | None, is_all: bool) -> None:
+    """Let a protected resource be deleted again: that of a URN, or all."""
+    from lab.engine import edit
+
+    if (urn is None) != is_all:
+        raise click.UsageError("give one URN, or --all. See: trainstack lab state list")
+    count = edit.unprotect(_existing(stack), urn)
+    click.echo(f"{count} resource{' was' if count == 1 else 's were'} protected", err=True)
+
+
 VERBS: tuple[click.Command, ...] = (
     preview, up, refresh, destroy, import_, state, stack_outputs, history,
 )  # fmt: skip

@@ -219,7 +219,12 @@ def test_flattened_properties_find_their_place(driver: Driver, deployed: Server)
     assert outputs["name"] == "provided"
     driver.delete("storage:StorageAccount", id_)
     driver.delete("storage:StorageAccount", id_)
-    assert driver.read("storage:StorageAccount", id_).resource_id == ""
+    assert driver.read("storage:StorageAccount", id_, outputs).resource_id == ""
+
+
+def test_an_import_of_what_is_not_there_is_an_error(driver: Driver) -> None:
+    with pytest.raises(LabError, match="storageAccounts/nothing' does not exist"):
+        driver.read("storage:StorageAccount", STORAGE.replace("labaccount", "nothing"))
 
 
 def test_pascal_case_properties_find_their_place(driver: Driver, deployed: Server) -> None:

@@ -179,12 +179,15 @@ class AzureNativeProvider(protocol.Provider):
         return protocol.CreateResponse(id_, _state(outputs, request.properties))
 
     async def read(self, request: protocol.ReadRequest) -> protocol.ReadResponse:
-        """Read a resource for a refresh or an import; a missing one comes back with no id."""
+        """Read a resource for a refresh; a missing one comes back with no id, to an import it is an error."""
         kind = kind_of(request.type)
         with _explained("read", request.urn):
             document = await asyncio.to_thread(
                 lambda: self._arm().get(request.resource_id, kind.api_version)
             )
+        if document is None and not request.properties:
+            # The SDK's server sends a property map always, which an import takes for a resource.
+            raise AzureNativeError(f"resource '{request.resource_id}' does not exist")
         if document is None:
             return protocol.ReadResponse(resource_id="")
         outputs = wire.to_outputs(kind, document)
