@@ -53,6 +53,7 @@ _ASSIGNMENT = re.compile(
     r"(?:\s*(?:=|:(?!:))\s*|(?<=\w)[ \t]+(?=\S)))"
     r"(?:(?P<quote>\\{0,8}[\"'])(?P<quoted>[^\n]*?)(?<!\\)(?P=quote)|(?P<bare>(?:[^\s\"'\\,;&}]|\\(?![\"']))+))"
 )
+_HINT = re.compile(r"(?i)pass|secret|token|credential|key")
 # {"name": "DB_PASSWORD", "value": "..."} within a text, as in container definitions.
 _NAMED_PAIR = re.compile(
     r"(?i)((\\{0,8}\")(?:name|key)\2\s*:\s*\2([\w.-]{1,100})\2\s*,\s*\2value\2\s*:\s*\2)[^\n]*?(?<!\\)\2"
@@ -74,7 +75,9 @@ def mask_text(text: str) -> str:
 def _masked(text: str) -> str:
     for shape in _SHAPES:
         text = shape.sub(SECRET, text)
-    text = _ASSIGNMENT.sub(_mask_assignment, text)
+    # Most texts have none of these words, and the pattern tries at every one of their letters.
+    if _HINT.search(text):
+        text = _ASSIGNMENT.sub(_mask_assignment, text)
     text = _NAMED_PAIR.sub(
         lambda match: f"{match[1]}{SECRET}{match[2]}" if is_secret_name(match[3]) else match[0],
         text,
@@ -83,8 +86,8 @@ def _masked(text: str) -> str:
 
 
 # A preview says the same types, names and settings over and over.
-_CACHED_LENGTH = 200
-_masked_once = lru_cache(maxsize=20_000)(_masked)
+_CACHED_LENGTH = 2_000
+_masked_once = lru_cache(maxsize=8_000)(_masked)
 
 
 def mask_value(value: Any, *, name: str = "") -> Any:
