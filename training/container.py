@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from training.backends.base import Push
 from training.errors import JobFileError, UsageError
@@ -15,6 +15,14 @@ from training.job import Image, JobSpec
 from training.package import collect
 
 _BUILDERS = ("docker", "podman")
+
+
+class Login(NamedTuple):
+    """How a registry is signed in to, for some hours."""
+
+    endpoint: str  # its address, such as https://registry.example
+    user: str
+    password: str
 
 
 def built_image(
@@ -48,11 +56,13 @@ def built_image(
     )
 
 
-def push(push: Push, login: Callable[[], tuple[str, str, str]]) -> None:
-    """Build where asked, and push. ``login`` gives (registry, user, password). Raises UsageError with the
-    tool's words.
+def push(push: Push, sign_in: Callable[[], Login]) -> None:
+    """Sign in, build where asked, and push to the registry that the sign-in names.
+
+    Raises UsageError with the tool's words.
     """
     builder = _builder()
+    login = sign_in()  # first: a build takes long, and is no use without
     if push.dockerfile is not None:
         arguments = [f"--build-arg={name}={value}" for name, value in push.build_args.items()]
         _run(
@@ -69,9 +79,15 @@ def push(push: Push, login: Callable[[], tuple[str, str, str]]) -> None:
         )
     elif push.local is not None:
         _run([builder, "tag", push.local, push.image_uri])
-    registry, user, password = login()
-    _run([builder, "login", "--username", user, "--password-stdin", registry], password)
-    _run([builder, "push", push.image_uri])
+    scheme, _, registry = login.endpoint.rstrip("/").rpartition("://")
+    pushed = f"{registry}/{push.image_uri.partition('/')[2]}"
+    if pushed != push.image_uri:
+        _run([builder, "tag", push.image_uri, pushed])
+    # docker takes plain http from loopback by itself; podman has to be told.
+    plain = ["--tls-verify=false"] if scheme == "http" and builder == "podman" else []
+    sign = [builder, "login", *plain, "--username", login.user, "--password-stdin", registry]
+    _run(sign, login.password)
+    _run([builder, "push", *plain, pushed])
 
 
 def _repository(spec: JobSpec, image: Image, repositories: Mapping[str, str], cloud: str) -> str:

@@ -30,7 +30,7 @@ from hypercorn.asyncio import serve  # ty: ignore[import-not-found] - in minista
 from hypercorn.config import Config  # ty: ignore[import-not-found]
 from ministack import app as ministack  # ty: ignore[import-not-found]
 from ministack.core import iam_evaluator, persistence  # ty: ignore[import-not-found]
-from ministack.services import eventbridge, iam  # ty: ignore[import-not-found]
+from ministack.services import ecr, eventbridge, iam  # ty: ignore[import-not-found]
 
 # Above this a save no longer fits into the answer to a call.
 SLOW_SAVE_SECONDS = 0.05
@@ -39,6 +39,8 @@ _READS = ("Get", "List", "Describe", "Head", "Batch", "Filter", "Lookup", "Simul
 
 # Whether the request that is being served was made with the lab's root key.
 _FROM_ROOT = contextvars.ContextVar("from_root", default=False)
+# The host that the client sent it to.
+_HOST = contextvars.ContextVar("host", default="")
 
 
 class Saver:
@@ -104,6 +106,7 @@ def application(saver: Saver) -> Any:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         root = f"Credential={os.environ['AWS_ACCESS_KEY_ID']}/"
         _FROM_ROOT.set(root in headers.get(b"authorization", ""))
+        _HOST.set(headers.get(b"host", ""))
         start = b""
 
         async def receive_noting() -> dict[str, Any]:
@@ -153,6 +156,21 @@ def _publish_as_a_service_does() -> None:
         return put_events(data, allow_aws_source=allow_aws_source or _FROM_ROOT.get())
 
     eventbridge._put_events = put_events_of_services
+
+
+def _name_the_registry_that_is_reached() -> None:
+    """Let ECR send who asked it on loopback to its registry there: a docker daemon knows no other name."""
+    get_token = ecr._get_authorization_token
+
+    def get_token_of_loopback(data: Any) -> Any:
+        status, headers, body = get_token(data)
+        if _HOST.get().startswith("127.0.0.1:"):
+            told = json.loads(body)
+            told["authorizationData"][0]["proxyEndpoint"] = f"http://{_HOST.get()}"
+            body = json.dumps(told).encode()
+        return status, headers, body
+
+    ecr._get_authorization_token = get_token_of_loopback
 
 
 def _know_managed_policies_as_aws_does() -> None:
@@ -262,6 +280,7 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     _take_roles_as_a_service_does()
     _publish_as_a_service_does()
+    _name_the_registry_that_is_reached()
     _know_managed_policies_as_aws_does()
     asyncio.run(_serve(port, state))
 

@@ -96,6 +96,13 @@ class _Service:
     def _answer(self, call: Call) -> Answer:
         if call.path.startswith("/_lab/"):
             return self._control(call)
+        if call.host.endswith(".azurecr.io"):
+            raise ArmError(
+                400,
+                "UNSUPPORTED",
+                f"The lab keeps no images for {call.host}: its Azure runs jobs in environments, and images of one's "
+                "own only on the lab's AWS.",
+            )
         found = self._open(call)
         if found is None and (found := self._blobs.answer(call)) is None:
             is_data_plane = not call.path.lower().startswith("/subscriptions")

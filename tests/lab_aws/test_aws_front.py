@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import urllib.error
 import urllib.request
@@ -142,11 +143,37 @@ def test_the_registry_wants_credentials_and_takes_those_that_ecr_gives(cloud: Cl
     assert caught.value.code == 401
     assert caught.value.headers["WWW-Authenticate"].startswith("Basic"), "clients sign in for this"
     given = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
+    assert given["proxyEndpoint"] == cloud.url, "a docker daemon reaches no other registry here"
     request = urllib.request.Request(
         f"{cloud.url}/v2/", headers={"Authorization": f"Basic {given['authorizationToken']}"}
     )
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
+    request.headers["Authorization"] = "Basic QVdTOmd1ZXNzZWQ="
+    with pytest.raises(urllib.error.HTTPError) as guessed:
+        urllib.request.urlopen(request)
+    assert guessed.value.code == 401
+
+
+@pytest.mark.parametrize(
+    ("service", "call"),
+    [("iam", "list_roles"), ("kms", "list_keys"), ("logs", "describe_log_groups")],
+)
+def test_the_roots_key_is_nothing_without_its_secret(cloud: Cloud, service: str, call: str) -> None:
+    client = cloud.client(service, secret="wrong")
+    assert refused(getattr(client, call))[0] == "InvalidSignatureException"
+
+
+def test_the_roots_requests_to_s3_are_verified_whatever_the_key(cloud: Cloud) -> None:
+    s3, wrong = cloud.client("s3"), cloud.client("s3", secret="wrong")
+    s3.create_bucket(Bucket="front-signed")
+    for key in ("a b/ü+%2F//c", "plain"):
+        s3.put_object(Bucket="front-signed", Key=key, Body=b"x" * 10)
+        assert s3.get_object(Bucket="front-signed", Key=key)["Body"].read() == b"x" * 10
+        found = s3.list_objects_v2(Bucket="front-signed", Prefix=key)
+        assert found["KeyCount"] == 1
+        delete = functools.partial(wrong.delete_object, Bucket="front-signed", Key=key)
+        assert refused(delete)[0] == "SignatureDoesNotMatch"
 
 
 def test_the_session_of_a_deleted_role_is_refused(cloud: Cloud) -> None:

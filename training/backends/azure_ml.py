@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from infra.outputs import StackOutputs
 from training.backends.azure_plan import DATASTORE, METRICS_PROPERTY, plan, workspace_id
 from training.backends.base import Check, JobRequest, JobState, JobStatus, Metric, Upload
-from training.container import push
+from training.container import Login, push
 from training.errors import (
     AuthError,
     JobError,
@@ -504,7 +504,7 @@ class AzureML:
         )
         return container, match[2]
 
-    def _registry_login(self, image_uri: str) -> tuple[str, str, str]:
+    def _registry_login(self, image_uri: str) -> Login:
         """Exchange the person's token for one of the registry's.
 
         https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
@@ -521,7 +521,9 @@ class AzureML:
             response.raise_for_status()
             return response.json()["refresh_token"]
 
-        return server, "00000000-0000-0000-0000-000000000000", self._run(exchange)
+        return Login(
+            f"https://{server}", "00000000-0000-0000-0000-000000000000", self._run(exchange)
+        )
 
     def _run(self, call: Callable[[], T]) -> T:
         try:

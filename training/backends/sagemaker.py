@@ -26,10 +26,11 @@ from training.backends.base import (
     JobState,
     JobStatus,
     Metric,
+    Push,
     Upload,
 )
 from training.backends.sagemaker_plan import plan
-from training.container import push
+from training.container import Login, push
 from training.errors import (
     AuthError,
     JobError,
@@ -102,8 +103,7 @@ class SageMaker:
     def submit(self, request: JobRequest) -> JobHandle:
         """Upload what S3 lacks and create the job; see Backend.submit. Two calls where the code is there."""
         if request.push is not None:
-            image = request.push.image_uri
-            push(request.push, lambda: self._registry_login(image))
+            self._push(request.push)
         for upload in request.uploads:
             self._upload(upload)
         try:
@@ -112,6 +112,20 @@ class SageMaker:
             if error.code != "ResourceInUse" or not self._is_same_job(request):
                 raise
         return request.handle
+
+    def _push(self, image: Push) -> None:
+        """Push an image that ECR lacks. Its tag is its content, and an immutable repository takes a tag once."""
+        host, _, path = image.image_uri.partition("/")
+        name, _, tag = path.rpartition(":")
+        account = host.partition(".")[0]
+        ecr = self._client("ecr")
+        found = self._run(
+            lambda: ecr.batch_get_image(
+                registryId=account, repositoryName=name, imageIds=[{"imageTag": tag}]
+            )
+        )
+        if not found["images"]:
+            push(image, lambda: self._registry_login(account))
 
     def _is_same_job(self, request: JobRequest) -> bool:
         """Whether the job of this name is this very request, taken earlier: then it was accepted, not refused."""
@@ -381,14 +395,15 @@ class SageMaker:
                 f"AWS in {self.region} did not answer as it should after {self._ladder.tries} tries: {error}"
             ) from error.__cause__
 
-    def _registry_login(self, image_uri: str) -> tuple[str, str, str]:
-        """Return (registry, user, password) of ECR, good for twelve hours."""
+    def _registry_login(self, account: str) -> Login:
+        """Return how to sign in to an account's ECR for twelve hours."""
         import base64
 
         ecr = self._client("ecr")
-        answer = self._run(lambda: ecr.get_authorization_token())["authorizationData"][0]
+        answer = self._run(lambda: ecr.get_authorization_token(registryIds=[account]))
+        answer = answer["authorizationData"][0]
         user, _, password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
-        return image_uri.partition("/")[0], user, password
+        return Login(answer["proxyEndpoint"], user, password)
 
 
 def _split(uri: str) -> tuple[str, str]:
