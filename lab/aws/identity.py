@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -60,7 +60,8 @@ def verify(
     signed, _, signature = rest.partition(", Signature=")
     if not signature:
         _, _, signature = rest.partition("Signature=")
-    signer = SigV4Auth(
+    is_s3 = caller.service == "s3"  # which signs paths as they are
+    signer = (S3SigV4Auth if is_s3 else SigV4Auth)(
         Credentials(caller.access_key_id, identity.secret, identity.token),
         caller.service,
         caller.region,
@@ -73,7 +74,7 @@ def verify(
     expected = signer.signature(signer.string_to_sign(request, canonical), request)
     if not hmac.compare_digest(expected, signature.strip()):
         raise Refusal(
-            "InvalidSignatureException",
+            "SignatureDoesNotMatch" if is_s3 else "InvalidSignatureException",
             "The request signature we calculated does not match the signature you provided.",
             403,
         )
