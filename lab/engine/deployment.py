@@ -681,6 +681,8 @@ class Deployment:
         executor.wait()
         try:
             sames, deletes = generator.delete_steps()
+        except BailError:
+            return  # reported; the generator's error fails the run at its end
         except ProviderError as error:
             self.emitter.error(str(error))
             raise BailError(str(error)) from error

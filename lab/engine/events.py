@@ -14,12 +14,7 @@ from lab.engine.values import Archive, Asset, to_json
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[mK]")
 _TAG = re.compile(r"<\{%.*?%\}>")
-RESET = "<{%reset%}>"
-_SEVERITY_PREFIX = {
-    "debug": "<{%fg 7%}>debug: " + RESET,
-    "warning": "<{%fg 3%}>warning: " + RESET,
-    "error": "<{%fg 1%}>error: " + RESET,
-}
+_SEVERITY_PREFIX = {"debug": "debug: ", "warning": "warning: ", "error": "error: "}
 
 
 @dataclass(frozen=True)
@@ -183,8 +178,8 @@ class Emitter:
             body["urn"] = urn
         if prefix := _SEVERITY_PREFIX.get(severity):
             body["prefix"] = prefix
-        body["message"] = f"{RESET}{_ANSI.sub('', message)}{RESET}\n"
-        body["color"] = "raw"
+        body["message"] = f"{_ANSI.sub('', message)}\n"
+        body["color"] = "never"  # as where the output is no terminal
         body["severity"] = severity
         if ephemeral:
             body["ephemeral"] = True

@@ -698,6 +698,9 @@ class Monitor:
             for key in list(struct.fields):
                 _upgrade(struct.fields[key], by_property.get(key) or ())
         for callback in callbacks:
+            # A secret within a list or map stays one only as an output value: the SDK lifts the other form to the top.
+            for value in struct.fields.values():
+                _as_output_values(value)
             message = resource_pb2.TransformRequest(
                 type=request.type,
                 name=request.name,
@@ -936,6 +939,23 @@ def _unmarshal(
     dependencies: dict[str, set[str]] | None = None,
 ) -> PropertyMap:
     return from_wire(struct, working_directory=directory, dependencies=dependencies)
+
+
+def _as_output_values(value: Any) -> None:
+    """Turn the secrets and unknowns in a value into output values, in place."""
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        for item in value.list_value.values:
+            _as_output_values(item)
+    elif kind == "struct_value":
+        fields = value.struct_value.fields
+        for key in list(fields):
+            _as_output_values(fields[key])
+        if SIGNATURE_KEY in fields and fields[SIGNATURE_KEY].string_value == SECRET_SIGNATURE:
+            fields[SIGNATURE_KEY].string_value = OUTPUT_SIGNATURE
+            fields["secret"].bool_value = True
+    elif kind == "string_value" and value.string_value in UNKNOWN_SENTINELS:
+        value.struct_value.fields[SIGNATURE_KEY].string_value = OUTPUT_SIGNATURE
 
 
 def _upgrade(value: Any, dependencies: Iterable[str]) -> None:

@@ -519,10 +519,11 @@ def _normalize_aliases(resources: list[dict[str, Any]]) -> None:
             resource["provider"] = urns.reference(fix(urn), id_)
         if "dependencies" in resource:
             resource["dependencies"] = [fix(urn) for urn in resource["dependencies"]]
-        if "propertyDependencies" in resource:
+        needed = resource.get("propertyDependencies") or {}
+        if any(urn in renamed for found in needed.values() for urn in found):
+            # As the real engine writes them anew: without the properties that need nothing.
             resource["propertyDependencies"] = {
-                key: [fix(urn) for urn in found]
-                for key, found in resource["propertyDependencies"].items()
+                key: [fix(urn) for urn in found] for key, found in needed.items() if found
             }
         resource.pop("aliases", None)
 

@@ -9,7 +9,10 @@ import base64
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import posixpath
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -680,23 +683,77 @@ def _asset_hash(asset: Asset, directory: str) -> str:
 
 
 def _archive_hash(archive: Archive, directory: str) -> str:
-    digest = hashlib.sha256()
-    if archive.assets is not None:
-        for name in sorted(archive.assets):
-            item = archive.assets[name]
-            digest.update(f"{name}\0{item.hash}\0".encode())
-        return digest.hexdigest()
+    """Return the SHA-256 of an archive file, or of the tar file that the real engine makes of anything else."""
     if archive.uri:
         return hashlib.sha256(archive.uri.encode()).hexdigest()
     root = Path(directory) / archive.path
-    if root.is_file():
-        return hashlib.sha256(root.read_bytes()).hexdigest()
-    if not root.is_dir():
-        raise ValueFormatError(f"couldn't read archive path '{archive.path}'")
-    for path in sorted(item for item in root.rglob("*") if item.is_file()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    if archive.assets is None and archive.path.endswith(_ARCHIVE_ENDINGS):
+        return hashlib.sha256(_read(root)).hexdigest()
+    digest = hashlib.sha256()
+    seen = set()
+    for name, content in _members(archive, Path(directory)):
+        if name in seen:
+            continue
+        seen.add(name)
+        digest.update(_tar_header(name, len(content)) + content + bytes(-len(content) % 512))
+    digest.update(bytes(1024))
     return digest.hexdigest()
+
+
+_ARCHIVE_ENDINGS = (".tar", ".tgz", ".tar.gz", ".zip", ".jar")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueFormatError(f"couldn't read archive path '{path}': {error}") from None
+
+
+def _members(archive: Archive, directory: Path) -> Iterator[tuple[str, bytes]]:
+    """Give an archive's files by name, in the order in which the real engine reads them."""
+    root = directory / archive.path
+    if archive.assets is not None:
+        for name, item in sorted(archive.assets.items()):
+            if isinstance(item, Archive):
+                for below, content in _members(item, directory):
+                    yield posixpath.join(name, below), content
+            else:
+                yield name, _read(directory / item.path) if item.path else item.text.encode()
+    elif archive.path.endswith((".zip", ".jar")):
+        with zipfile.ZipFile(root) as packed:
+            for entry in packed.infolist():
+                if not entry.is_dir():
+                    yield entry.filename, packed.read(entry)
+    elif archive.path.endswith(_ARCHIVE_ENDINGS):
+        with tarfile.open(root) as packed_tar:
+            for member in packed_tar:
+                file = packed_tar.extractfile(member) if member.isreg() else None
+                if file is not None:
+                    yield member.name, file.read()
+    elif archive.path:
+        if not root.is_dir():
+            raise ValueFormatError(f"couldn't read archive path '{root}'")
+        for path in sorted(root.rglob("*")):
+            relative = path.relative_to(root)
+            if ".pulumi" not in relative.parts and path.is_file():
+                yield relative.as_posix(), path.read_bytes()
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    """Return a tar header with the exact bytes of Go's archive/tar, on which the hash depends."""
+    if not name.isascii() or len(name) > 100:
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = size, 0o600
+        return info.tobuf(tarfile.PAX_FORMAT)
+    header = bytearray(512)
+    fields = {0: name, 100: "0000600", 108: "0000000", 116: "0000000", 124: f"{size:011o}"}
+    fields |= {136: "00000000000", 148: " " * 8, 156: "0", 257: "ustar", 263: "00"}
+    fields |= {329: "0000000", 337: "0000000"}
+    for start, text in fields.items():
+        header[start : start + len(text)] = text.encode()
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
 
 
 # --- the state

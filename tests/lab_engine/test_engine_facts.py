@@ -502,3 +502,37 @@ def test_secrets_stay_secret_where_they_go(lab: Any, thing: Any) -> None:
     assert all(secret not in str(event.to_json(0)) for event in ran.events)
     shown = api.read_outputs(lab.state_path, passphrase="test", show_secrets=True)
     assert shown["joined"] == f"x-{secret}"
+
+
+def test_a_targeted_up_that_would_delete_something_else_too_says_that_it_failed(
+    lab: Any, thing: Any
+) -> None:
+    def program(has_both: bool) -> Any:
+        def run() -> None:
+            if has_both:
+                first = thing("a", {"value": 1})
+                thing("b", {"value": first.out})
+
+        return run
+
+    lab.up(program(True))
+    ran = lab.up(program(False), targets=[lab.urn("a")])
+    assert "will be destroyed but was not specified" in ran.errors[0]
+    assert ran.errors[-1] == "update failed"
+    assert sorted(lab.cloud.names()) == ["a", "b"], "nothing is deleted"
+
+
+def test_a_rename_drops_the_empty_property_dependencies_of_those_that_need_the_renamed(
+    lab: Any, thing: Any
+) -> None:
+    def program(name: str, aliases: list[Any]) -> Any:
+        def run() -> None:
+            first = thing(name, {"value": 1}, ResourceOptions(aliases=aliases))
+            thing("b", {"value": first.out, "other": 1})
+
+        return run
+
+    lab.up(program("a", []))
+    assert lab.resource("b")["propertyDependencies"] == {"value": [lab.urn("a")], "other": []}
+    lab.up(program("renamed", [pulumi.Alias(name="a")]), targets=[lab.urn("renamed")])
+    assert lab.resource("b")["propertyDependencies"] == {"value": [lab.urn("renamed")]}

@@ -359,3 +359,32 @@ def test_the_document_is_the_clis(lab: Any, thing: Any) -> None:
 
 def test_plain_values_hide_secrets_and_name_unknowns() -> None:
     assert to_plain({"a": Secret(1), "b": [UNKNOWN]}) == {"a": "[secret]", "b": ["output<string>"]}
+
+
+def test_an_archive_has_the_hash_that_the_real_engine_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "dir" / "sub").mkdir(parents=True)
+    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "dir" / "b.txt").write_text("bb")
+    (tmp_path / "dir" / "sub" / "c.txt").write_text("cc")
+    assets: dict[str, Asset | Archive] = {"y": Asset(path="a.txt"), "x": Asset(text="q")}
+    values = {"folder": Archive(path="dir"), "map": Archive(assets=assets)}
+    found = from_wire(to_wire(values), working_directory=str(tmp_path))
+    assert {key: item.hash for key, item in found.items()} == {
+        "folder": "e79aefe7205772b9cb02045ec3b0624ef7490513c4b8b968b5bc5df57c78d585",
+        "map": "bff8a6dd5da800cc7e3afdc812dd87041fc848e47ed470f023effebb7c1ffecc",
+    }
+
+
+def test_a_transform_keeps_a_secret_within_a_map_where_it_is(lab: Any, thing: Any) -> None:
+    def transform(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult:
+        return pulumi.ResourceTransformResult({**args.props, "added": 1}, args.opts)
+
+    def program() -> None:
+        props = {"map": {"open": 1, "hidden": pulumi.Output.secret("x")}, "list": ["a"]}
+        thing("a", props, ResourceOptions(transforms=[transform]))
+
+    lab.up(program)
+    inputs = next(item["inputs"] for item in lab.resources() if item["urn"].endswith("::a"))
+    assert inputs["map"]["open"] == 1, "only the secret itself is one"
+    assert set(inputs["map"]["hidden"]) > {"ciphertext"}
+    assert inputs["added"] == 1
