@@ -158,6 +158,8 @@ def _object(
     if not fields:
         return dict(body)
     nested = {item.path[0] for item in fields.values() if len(item.path) > 1}
+    kinds, kind_name = _discriminator(model)
+    lacks_kind = bool(kinds) and body.get(kind_name) is None
     for name, value in body.items():
         here = f"{path}.{name}" if path else name
         if name in nested and isinstance(value, Mapping):
@@ -166,6 +168,12 @@ def _object(
         item = fields.get(name)
         if item is None and problems.allow_unknown:
             result[name] = value
+        elif item is None and lacks_kind:
+            problems.add(
+                here,
+                f"Could not find member '{name}' on object of type '{model.__name__}', as '{kind_name}' is missing "
+                f"beside it, which says what the object is: {', '.join(sorted(kinds))}. Path '{here}'.",
+            )
         elif item is None:
             problems.add(
                 here,

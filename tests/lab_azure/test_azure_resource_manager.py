@@ -153,6 +153,17 @@ def test_a_body_that_the_service_refuses_is_refused(shared: Server, body: dict, 
     assert words in answer.message
 
 
+def test_a_body_that_does_not_say_what_it_is_is_told_so(shared: Server) -> None:
+    path = f"{WORKSPACE}/computes/untold"
+    settings = {"vmSize": "Standard_DS3_v2", "scaleSettings": {"maxNodeCount": 1}}
+    cluster = {"computeType": "AmlCompute", "properties": settings}
+    shared.put(path, {"location": "eastus", "properties": cluster})
+    patch = {"properties": {"properties": {"scaleSettings": {"maxNodeCount": 9}}}}
+    answer = shared.call("PATCH", path, patch)
+    assert answer.status == 400
+    assert "'computeType' is missing beside it" in answer.message
+
+
 def test_read_only_properties_are_dropped(shared: Server) -> None:
     body = {
         **STORAGE_BODY,
