@@ -183,7 +183,7 @@ def _accuracy(value: float | None) -> str:
 def _next_steps(trained: list[Trained]) -> None:
     name = trained[0].status.handle.name
     _title("Try next")
-    for command, what in (
+    steps = (
         ("trainstack list", "the jobs on both clouds"),
         (f"trainstack logs {name}", "one job's log again"),
         (f"trainstack submit {EXAMPLE}/job.yaml --on azure -f", "another one"),
@@ -191,8 +191,10 @@ def _next_steps(trained: list[Trained]) -> None:
         (f"trainstack estimate {EXAMPLE}/job.yaml", "what it costs at worst on real clouds"),
         ('eval "$(trainstack lab env)"', "point boto3 and azure-ai-ml at the lab"),
         ("trainstack lab destroy --yes && trainstack lab stop", "end it"),
-    ):
-        _say(f"  {command:<58} {what}")
+    )
+    width = max(len(command) for command, _ in steps)
+    for command, what in steps:
+        _say(f"  {command:<{width}}  {what}")
     if sys.prefix != sys.base_prefix:
         _say(
             f"(trainstack is in {Path(sys.prefix).name}/bin: . {Path(sys.prefix).name}/bin/activate)"

@@ -32,18 +32,18 @@ def list_jobs(
 
     target = load_target(stack, outputs)
     found: list[JobStatus] = []
-    failures: list[BackendError] = []
+    is_whole = True
     for name in [cloud] if cloud else target.clouds:
         try:
             found += connect(name, target).list(limit=limit, name_contains=name_contains)
         except BackendError as error:
             say(f"{name}: {error}")
-            failures.append(error)
+            is_whole = False
     found.sort(key=lambda job: job.created.timestamp() if job.created else 0.0, reverse=True)
     found = found[:limit]
     if output_format == "json":
         print_json([job_json(job) for job in found])
-    else:
+    elif found:
         print_table(
             ("job", "cloud", "state", "created", "took"),
             [
@@ -52,7 +52,7 @@ def list_jobs(
                 for job in found
             ],
         )  # fmt: skip
-        if not found and not failures:
-            say("no jobs yet. Submit one: trainstack submit examples/digits/job.yaml --on aws")
-    if failures:
-        raise failures[0]
+    elif is_whole:
+        say("no jobs yet. Submit one: trainstack submit examples/digits/job.yaml --on aws")
+    if not is_whole:
+        raise click.exceptions.Exit(1)

@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> Any:
     except Exception as error:
         if debug or not _is_expected(error):
             raise
-        click.echo(str(error), err=True)
+        click.echo(_line(error), err=True)
         code = getattr(error, "exit_code", 1)
     # Nor need it look for cycles among them at the end; that alone is a fifth of a preview.
     gc.freeze()
@@ -91,7 +91,15 @@ def main(argv: list[str] | None = None) -> Any:
 
 
 def _is_expected(error: Exception) -> bool:
-    """An error of ours is written for the person; any other is a bug and shows its traceback."""
+    """An error of ours is written for the person, and one of a file tells it; any other is a bug, with a traceback."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
     return type(error).__module__.partition(".")[0] in {
         "infra", "training", "review", "pricing", "policy", "lab", "cli",
     }  # fmt: skip
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)

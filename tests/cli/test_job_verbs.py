@@ -262,6 +262,9 @@ def test_a_job_from_submit_to_download(lab_cloud: LabCloud, run: Run, tmp_path: 
     assert run("metrics", handle, "-o", "json").json["metrics"]["final_accuracy"] == accuracy
     assert name in run("list").out
     assert run("logs", handle, "--tail", "400").out.count("final_accuracy=") == 1
+    (tmp_path / "file").touch()
+    nowhere = run("download", handle, "--to", "file/below")
+    assert (nowhere.code, nowhere.err.count("\n")) == (1, 1), "a folder that cannot be is one line"
     assert run("download", handle, "--to", "got").code == 0
     assert json.loads((tmp_path / "got" / "output" / "metrics.json").read_text())[
         "accuracy"
