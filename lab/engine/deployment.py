@@ -176,7 +176,7 @@ class StepExecutor:
 
     def _run_chain(self, chain: Sequence[Step], done: threading.Event) -> None:
         try:
-            for step in chain:
+            for index, step in enumerate(chain):
                 if self._context.is_canceled:
                     return
                 try:
@@ -185,7 +185,7 @@ class StepExecutor:
                     if not isinstance(error, _StepFailedError):
                         self._deployment.emitter.error(str(error) or type(error).__name__, step.urn)
                         self._deployment.crash = self._deployment.crash or error
-                    self._fail(error, step)
+                    self._fail(error, chain[index:])
                     return
         finally:
             with self._condition:
@@ -194,16 +194,20 @@ class StepExecutor:
                 self._condition.notify_all()
             done.set()
 
-    def _fail(self, error: Exception, step: Step) -> None:
+    def _fail(self, error: Exception, steps: Sequence[Step]) -> None:
+        """Stop, or go on without these steps: the one that failed and those behind it in its chain."""
         cause = error.cause if isinstance(error, _StepFailedError) else error
         with self._condition:
             self.error = self.error or error
         if self._ignore_errors:
             return
         if self._deployment.options.continue_on_error or isinstance(cause, DeleteProtectedError):
-            step.fail()
+            # The real engine fails the first alone. Where that is the delete of a replacement, nobody answers
+            # the program, which then waits for ever for the resource.
+            for step in steps:
+                step.fail()
             with self._condition:
-                self.errored_steps.append(step)
+                self.errored_steps.extend(steps)
         else:
             self._context.cancel()
 
