@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,40 +71,14 @@ def _require(
 
 
 def _policies(caller: str, settings: Settings) -> policy.Policies:
-    iam = service_client("iam", settings.region)
-    session = re.fullmatch(r"arn:[^:]+:sts::\d+:assumed-role/([^/]+)/.+", caller)
     try:
-        if session:
-            return policy.policies_of_role(iam, f"arn:aws:iam:::role/{session[1]}")
-        return _policies_of_user(iam, caller.rpartition("/")[2])
+        return policy.policies_of_principal(service_client("iam", settings.region), caller)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "NoSuchEntity":
             raise ServiceError(
                 "UnrecognizedClientException", f"The caller {caller} no longer exists."
             ) from None
         raise
-
-
-def _policies_of_user(iam: Any, name: str) -> policy.Policies:
-    """A user's inline and attached policies, and those of its groups."""
-    user = iam.get_user(UserName=name)["User"]
-    documents: list[policy.Document] = [
-        iam.get_user_policy(UserName=name, PolicyName=found)["PolicyDocument"]
-        for found in iam.list_user_policies(UserName=name)["PolicyNames"]
-    ]
-    attached = iam.list_attached_user_policies(UserName=name)["AttachedPolicies"]
-    for group in iam.list_groups_for_user(UserName=name)["Groups"]:
-        group_name = group["GroupName"]
-        documents += [
-            iam.get_group_policy(GroupName=group_name, PolicyName=found)["PolicyDocument"]
-            for found in iam.list_group_policies(GroupName=group_name)["PolicyNames"]
-        ]
-        attached += iam.list_attached_group_policies(GroupName=group_name)["AttachedPolicies"]
-    documents += [policy.managed_document(iam, found["PolicyArn"]) for found in attached]
-    boundary = user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
-    return policy.Policies(
-        tuple(documents), policy.managed_document(iam, boundary) if boundary else None
-    )
 
 
 def _resource(operation: str, request: Mapping[str, Any], settings: Settings) -> str:
