@@ -51,3 +51,16 @@ def not_found(id: ResourceId) -> ArmError:
         f"The Resource '{name}'{where} was not found. "
         "For more details please go to https://aka.ms/ARMResourceNotFoundFix",
     )
+
+
+def run_error(code: str, message: str) -> dict[str, Any]:
+    """Return why a run failed, as run history keeps it."""
+    return {
+        "error": {
+            "code": code,
+            "message": message,
+            "severity": None,
+            "details": [],
+            "innerError": None,
+        }
+    }

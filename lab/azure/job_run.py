@@ -26,7 +26,7 @@ from lab.azure import data_path, environment
 from lab.azure.data_path import DataPath
 from lab.azure.distribution import Process, addresses, plan
 from lab.azure.duration import seconds
-from lab.azure.errors import ArmError
+from lab.azure.errors import ArmError, run_error
 from lab.azure.job_log import JobLog
 from lab.azure.login import Principal
 from lab.azure.resource_id import ResourceId, parse_id
@@ -141,11 +141,11 @@ class JobRun:
         try:
             status, error = self._attempt()
         except _UserError as problem:
-            error = _run_error("UserError", str(problem))
+            error = run_error("UserError", str(problem))
         except (ArmError, LabError, OSError) as problem:
-            error = _run_error("SystemError", str(problem))
+            error = run_error("SystemError", str(problem))
         except Exception as problem:  # a job's record must never be left as running
-            error = _run_error("SystemError", f"{type(problem).__name__}: {problem}")
+            error = run_error("SystemError", f"{type(problem).__name__}: {problem}")
             raise
         finally:
             for process in self._processes:
@@ -253,7 +253,7 @@ class JobRun:
             return "Queued", None
         if self._ending == "TimedOut":
             timeout = self._job["limits"]["timeout"]
-            return "Canceled", _run_error(
+            return "Canceled", run_error(
                 "UserError",
                 f"The run was canceled because it exceeded the maximum run duration of {timeout}.",
             )
@@ -264,7 +264,7 @@ class JobRun:
         index = self._processes.index(failed)
         log = list(self._logs.values())[min(index, len(self._logs) - 1)]
         program = Path(re.split(r"\s+", self._job["command"].strip())[0]).name
-        return "Failed", _run_error(
+        return "Failed", run_error(
             "UserError",
             f"Execution failed. User process '{program}' exited with status code {failed.returncode}. Please check "
             "log file "
@@ -731,15 +731,3 @@ def _required_id(text: str) -> ResourceId:
     if found is None:
         raise ValueError(f"{text!r} is no resource id")
     return found
-
-
-def _run_error(code: str, message: str) -> dict[str, Any]:
-    return {
-        "error": {
-            "code": code,
-            "message": message,
-            "severity": None,
-            "details": [],
-            "innerError": None,
-        }
-    }

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lab.azure import data_path, environment, schema
 from lab.azure.compute import vm_sizes
 from lab.azure.duration import seconds
-from lab.azure.errors import ArmError
+from lab.azure.errors import ArmError, run_error
 from lab.azure.job_run import JobRun
 from lab.azure.resource_id import ResourceId, parse_id
 from lab.azure.resource_type import workspace_of
@@ -55,7 +55,7 @@ class Jobs:
                 record["error"] = (
                     None
                     if canceled
-                    else _error(
+                    else run_error(
                         "SystemError",
                         "The lab was stopped while the job was running; its processes are gone. Submit it again.",
                     )
@@ -303,7 +303,7 @@ class Jobs:
         else:
             document = self._plane.document(compute)
             if document is None:
-                record["error"] = _error(
+                record["error"] = run_error(
                     "UserError", f"AzureMLCompute cluster {compute.name} does not exist"
                 )
                 self._finish(key, record, "Failed")
@@ -504,15 +504,3 @@ class Jobs:
 
 def job_key(workspace: ResourceId, name: str) -> str:
     return f"{workspace}/jobs/{name}".lower()
-
-
-def _error(code: str, message: str) -> dict[str, Any]:
-    return {
-        "error": {
-            "code": code,
-            "message": message,
-            "severity": None,
-            "details": [],
-            "innerError": None,
-        }
-    }

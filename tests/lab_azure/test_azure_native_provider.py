@@ -13,8 +13,8 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from lab.home import SUBSCRIPTION_ID, TENANT_ID, LabError
 from lab.providers.azure_native import AzureNativeProvider
 from lab.providers.azure_native.kind import kind_of
-from lab.providers.azure_native.provider import _plain_map, _wrap
 from lab.providers.sdk_types import UNKNOWN, UnknownTypeError
+from lab.providers.values import plain_map, wrap
 from tests.lab_azure.azure_server import GROUP, IDENTITY, STORAGE, Server
 
 KINDS = protocol.PropertyDiffKind
@@ -40,7 +40,7 @@ class Driver:
     ) -> dict[str, Any]:
         response = self.checked(token, inputs, old, name=name)
         assert not response.failures, [(each.property, each.reason) for each in response.failures]
-        return _plain_map(response.inputs or {})
+        return plain_map(response.inputs or {})
 
     def checked(
         self,
@@ -61,7 +61,7 @@ class Driver:
         checked = self.check(token, inputs)
         request = protocol.CreateRequest(urn(token), wrapped(checked), 60, preview)
         response = asyncio.run(self.provider.create(request))
-        return response.resource_id or "", _plain_map(response.properties)
+        return response.resource_id or "", plain_map(response.properties)
 
     def diff(
         self, token: str, id_: str, state: Mapping[str, Any], inputs: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Driver:
         request = protocol.UpdateRequest(
             urn(token), id_, wrapped(state), wrapped(new), 60, [], False
         )
-        return _plain_map(asyncio.run(self.provider.update(request)).properties)
+        return plain_map(asyncio.run(self.provider.update(request)).properties)
 
     def read(
         self, token: str, id_: str, state: Mapping[str, Any] | None = None
@@ -98,7 +98,7 @@ def urn(token: str, name: str = "thing") -> str:
 
 
 def wrapped(values: Mapping[str, Any]) -> dict[str, PropertyValue]:
-    return {name: _wrap(value) for name, value in values.items()}
+    return {name: wrap(value) for name, value in values.items()}
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_identities_are_a_list_in_and_a_map_out(driver: Driver) -> None:
     id_, outputs = driver.create("machinelearningservices:Compute", CLUSTER)
     assert outputs["identity"]["userAssignedIdentities"][IDENTITY]["clientId"]
     response = driver.read("machinelearningservices:Compute", id_, outputs)
-    assert _plain_map(response.inputs)["identity"]["userAssignedIdentities"] == [IDENTITY]
+    assert plain_map(response.inputs)["identity"]["userAssignedIdentities"] == [IDENTITY]
     driver.delete("machinelearningservices:Compute", id_)
 
 
@@ -269,9 +269,7 @@ def test_drift_made_by_hand_shows_after_a_read(driver: Driver, deployed: Server)
     inputs = {**CLUSTER, "computeName": "drifting"}
     id_, state = driver.create(token, inputs)
     same = driver.read(token, id_, state)
-    assert _plain_map(same.inputs) == state["__inputs"], (
-        "an untouched resource reads as it was made"
-    )
+    assert plain_map(same.inputs) == state["__inputs"], "an untouched resource reads as it was made"
     patch = {
         "properties": {
             "computeType": "AmlCompute",
@@ -279,7 +277,7 @@ def test_drift_made_by_hand_shows_after_a_read(driver: Driver, deployed: Server)
         }
     }
     assert deployed.call("PATCH", id_, patch).status == 200
-    found = _plain_map(driver.read(token, id_, state).inputs)
+    found = plain_map(driver.read(token, id_, state).inputs)
     assert found["properties"]["properties"]["scaleSettings"]["maxNodeCount"] == 9
     driver.update(token, id_, state, inputs)
     document = deployed.call("GET", id_).json
@@ -288,7 +286,7 @@ def test_drift_made_by_hand_shows_after_a_read(driver: Driver, deployed: Server)
 
 def test_an_import_reads_the_inputs_that_would_make_it(driver: Driver) -> None:
     response = driver.read("storage:StorageAccount", STORAGE)
-    inputs = _plain_map(response.inputs)
+    inputs = plain_map(response.inputs)
     assert inputs["accountName"] == "labaccount"
     assert inputs["resourceGroupName"] == "rg"
     assert inputs["sku"] == {"name": "Standard_LRS"}
@@ -417,7 +415,7 @@ def test_a_secret_input_stays_secret(driver: Driver) -> None:
     )
     assert response.properties["properties"].contains_secret()
     assert response.properties["__inputs"].is_secret
-    assert "c2VjcmV0" not in str(_plain_map({"p": response.properties["properties"]})), (
+    assert "c2VjcmV0" not in str(plain_map({"p": response.properties["properties"]})), (
         "the service never gives it back"
     )
 
@@ -425,7 +423,7 @@ def test_a_secret_input_stays_secret(driver: Driver) -> None:
 def test_functions_answer(driver: Driver) -> None:
     def invoke(token: str, arguments: dict[str, Any]) -> dict[str, Any]:
         request = protocol.InvokeRequest(token, wrapped(arguments))
-        return _plain_map(asyncio.run(driver.provider.invoke(request)).return_value or {})
+        return plain_map(asyncio.run(driver.provider.invoke(request)).return_value or {})
 
     config = invoke("azure-native:authorization:getClientConfig", {})
     assert (config["subscriptionId"], config["tenantId"]) == (SUBSCRIPTION_ID, TENANT_ID)

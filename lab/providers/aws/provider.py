@@ -19,12 +19,13 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pulumi.provider.experimental import provider as protocol
-from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.provider.experimental.property_value import PropertyValue
 
 from lab.home import LabError
 from lab.providers.aws import functions, kinds
 from lab.providers.aws.kind import Cloud, Kind, Values, is_gone
 from lab.providers.sdk_types import UNKNOWN, Property, Shape, UnknownTypeError, problems
+from lab.providers.values import plain_map, wrapped
 
 DEFAULTS = "__defaults"
 VERSION = "7.51.1"
@@ -92,7 +93,7 @@ class AwsProvider(protocol.Provider):
             failures = [protocol.CheckFailure(each.path, each.reason) for each in found]
             return protocol.CheckResponse(inputs=request.new_inputs, failures=failures)
         marked = _with_defaults_key(filled, kind.type.inputs, sorted(set(filled) - set(inputs)))
-        return protocol.CheckResponse(inputs=_wrapped(marked, request.new_inputs))
+        return protocol.CheckResponse(inputs=wrapped(marked, request.new_inputs))
 
     def _filled(
         self, kind: Kind, inputs: Values, old: Values, request: protocol.CheckRequest
@@ -153,11 +154,11 @@ class AwsProvider(protocol.Provider):
         kind, inputs = _kind(request.type), _plain_map(request.properties)
         if request.preview:
             return protocol.CreateResponse(
-                properties=_wrapped(_expected(kind, inputs, {}), request.properties)
+                properties=wrapped(_expected(kind, inputs, {}), request.properties)
             )
         with _explained("create", request.urn):
             id_, outputs = await asyncio.to_thread(self._create, kind, inputs)
-        return protocol.CreateResponse(id_, _wrapped(outputs, request.properties))
+        return protocol.CreateResponse(id_, wrapped(outputs, request.properties))
 
     def _create(self, kind: Kind, inputs: Values) -> tuple[str, Values]:
         cloud = self._cloud(inputs)
@@ -207,7 +208,7 @@ class AwsProvider(protocol.Provider):
         read_inputs = _with_defaults_key(read_inputs, kind.type.inputs, filled)
         secrets = {**request.properties, **request.inputs}
         return protocol.ReadResponse(
-            request.resource_id, _wrapped(outputs, secrets), _wrapped(read_inputs, secrets)
+            request.resource_id, wrapped(outputs, secrets), wrapped(read_inputs, secrets)
         )
 
     def _read(self, kind: Kind, id_: str, state: Values) -> Values | None:
@@ -224,7 +225,7 @@ class AwsProvider(protocol.Provider):
         old, new = _plain_map(request.olds), _plain_map(request.news)
         if request.preview:
             expected = _expected(kind, new, old)
-            return protocol.UpdateResponse(_wrapped(expected, request.news))
+            return protocol.UpdateResponse(wrapped(expected, request.news))
 
         def update() -> Values:
             cloud = self._cloud(new)
@@ -239,7 +240,7 @@ class AwsProvider(protocol.Provider):
 
         with _explained("update", request.urn):
             outputs = await asyncio.to_thread(update)
-        return protocol.UpdateResponse(_wrapped(outputs, request.news))
+        return protocol.UpdateResponse(wrapped(outputs, request.news))
 
     async def delete(self, request: protocol.DeleteRequest) -> None:
         """Delete a resource; one that is gone is deleted already."""
@@ -266,7 +267,7 @@ class AwsProvider(protocol.Provider):
             )
         with _explained("invoke", f"::{request.tok}::"):
             result = await asyncio.to_thread(function, self._cloud(arguments), arguments)
-        return protocol.InvokeResponse(return_value=_wrapped(result, {}))
+        return protocol.InvokeResponse(return_value=wrapped(result, {}))
 
     def _cloud(self, values: Values) -> Cloud:
         region = values.get("region")
@@ -489,44 +490,7 @@ def _config(values: Mapping[str, PropertyValue]) -> Values:
 
 
 def _plain_map(values: Mapping[str, PropertyValue], *, keep_internal: bool = False) -> Values:
-    return {
-        name: plain
-        for name, value in values.items()
-        if (keep_internal or not name.startswith("__"))
-        and (plain := _plain(value, keep_internal)) is not None
-    }
-
-
-def _plain(value: PropertyValue, keep_internal: bool) -> Any:
-    inner = value.value
-    if isinstance(inner, Mapping):
-        return _plain_map(inner, keep_internal=keep_internal)
-    if isinstance(inner, tuple):
-        return [_plain(item, keep_internal) for item in inner]
-    if isinstance(inner, Computed):
-        return UNKNOWN
-    if isinstance(inner, float) and inner.is_integer():
-        return int(inner)
-    return inner
-
-
-def _wrapped(values: Values, like: Mapping[str, PropertyValue]) -> dict[str, PropertyValue]:
-    """Return values for the protocol; what was secret in ``like`` stays secret."""
-    return {
-        name: _wrap(value).with_secret(name in like and like[name].contains_secret())
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def _wrap(value: Any) -> PropertyValue:
-    if isinstance(value, Mapping):
-        return PropertyValue({key: _wrap(item) for key, item in value.items() if item is not None})
-    if isinstance(value, list | tuple):
-        return PropertyValue([_wrap(item) for item in value])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return PropertyValue(float(value))
-    return PropertyValue(value)
+    return plain_map(values, keep_internal=keep_internal)
 
 
 def _with_defaults_key(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pulumi.provider.experimental import provider as protocol
-from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.provider.experimental.property_value import PropertyValue
 
 from lab.azure.resource_id import parse_path
 from lab.home import CLIENT_ID, SUBSCRIPTION_ID, TENANT_ID
@@ -25,6 +25,7 @@ from lab.providers.azure_native import wire
 from lab.providers.azure_native.arm_client import ArmClient, AzureNativeError
 from lab.providers.azure_native.kind import Kind, kind_of
 from lab.providers.sdk_types import UNKNOWN, Shape, problems
+from lab.providers.values import plain_map, wrapped
 
 VERSION = "3.29.0"
 Values = dict[str, Any]
@@ -48,7 +49,7 @@ class AzureNativeProvider(protocol.Provider):
 
     async def check_config(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
         """Refuse what would make the provider act elsewhere than in the lab."""
-        config = _plain_map(request.new_inputs)
+        config = plain_map(request.new_inputs)
         failures = [
             protocol.CheckFailure(name, "the lab has one Azure and one identity; leave it out")
             for name in ("clientCertificatePath", "msiEndpoint", "oidcToken", "auxiliaryTenantIds")
@@ -58,7 +59,7 @@ class AzureNativeProvider(protocol.Provider):
 
     async def diff_config(self, request: protocol.DiffRequest) -> protocol.DiffResponse:
         """Another subscription or tenant is another place: everything in it is replaced."""
-        old, new = _plain_map(request.old_state), _plain_map(request.new_inputs)
+        old, new = plain_map(request.old_state), plain_map(request.new_inputs)
         moved = [
             name
             for name in ("subscriptionId", "tenantId")
@@ -74,7 +75,7 @@ class AzureNativeProvider(protocol.Provider):
 
     async def configure(self, request: protocol.ConfigureRequest) -> protocol.ConfigureResponse:
         """Take the subscription, the tenant and the location."""
-        config = _plain_map(request.args)
+        config = plain_map(request.args)
         self._subscription = config.get("subscriptionId") or self._subscription
         self._tenant = config.get("tenantId") or self._tenant
         self._location = config.get("location") or self._location
@@ -87,7 +88,7 @@ class AzureNativeProvider(protocol.Provider):
     async def check(self, request: protocol.CheckRequest) -> protocol.CheckResponse:
         """Fill in what the real provider fills in, and refuse what the SDK's types or the service's names refuse."""
         kind = kind_of(request.type)
-        inputs, old = _plain_map(request.new_inputs), _plain_map(request.old_inputs)
+        inputs, old = plain_map(request.new_inputs), plain_map(request.old_inputs)
         given = {name: value for name, value in inputs.items() if name != _API_VERSION}
         filled = self._filled(kind, given, old, request)
         failures = [
@@ -109,7 +110,7 @@ class AzureNativeProvider(protocol.Provider):
             )
         if failures:
             return protocol.CheckResponse(inputs=request.new_inputs, failures=failures)
-        return protocol.CheckResponse(inputs=_wrapped(filled, request.new_inputs))
+        return protocol.CheckResponse(inputs=wrapped(filled, request.new_inputs))
 
     def _filled(
         self, kind: Kind, inputs: Values, old: Values, request: protocol.CheckRequest
@@ -131,11 +132,11 @@ class AzureNativeProvider(protocol.Provider):
     async def diff(self, request: protocol.DiffRequest) -> protocol.DiffResponse:
         """Hold old inputs against new ones: what was changed by hand shows after a refresh only."""
         kind = kind_of(request.type)
-        state = _plain_map(request.old_state)
+        state = plain_map(request.old_state)
         old = state.get(_INPUTS)
         if old is None:
             old = {name: value for name, value in state.items() if name in kind.shape.inputs}
-        new = _plain_map(request.new_inputs)
+        new = plain_map(request.new_inputs)
         detailed: dict[str, protocol.PropertyDiff] = {}
         replaces: list[str] = []
         for path, change, after in _differences("", _compared(old), _compared(new)):
@@ -162,10 +163,10 @@ class AzureNativeProvider(protocol.Provider):
 
     async def create(self, request: protocol.CreateRequest) -> protocol.CreateResponse:
         """Create a resource; one of that id that is there already is an error."""
-        kind, inputs = kind_of(request.type), _plain_map(request.properties)
+        kind, inputs = kind_of(request.type), plain_map(request.properties)
         if request.preview:
             return protocol.CreateResponse(
-                properties=_wrapped(_expected(kind, inputs), request.properties)
+                properties=wrapped(_expected(kind, inputs), request.properties)
             )
 
         def create() -> tuple[str, Values]:
@@ -195,26 +196,26 @@ class AzureNativeProvider(protocol.Provider):
             **wire.to_inputs(kind, document, request.resource_id),
             _API_VERSION: kind.api_version,
         }
-        known = _plain_map(request.inputs) or _plain_map(request.properties).get(_INPUTS) or {}
+        known = plain_map(request.inputs) or plain_map(request.properties).get(_INPUTS) or {}
         inputs = (
             {name: _refreshed(value, found.get(name)) for name, value in known.items()}
             if known
             else found
         )
         secrets = {**request.properties, **request.inputs}
-        wrapped = _wrapped(inputs, secrets)
+        read_inputs = wrapped(inputs, secrets)
         return protocol.ReadResponse(
-            document["id"], _state(outputs, wrapped, like=secrets), wrapped
+            document["id"], _state(outputs, read_inputs, like=secrets), read_inputs
         )
 
     async def update(self, request: protocol.UpdateRequest) -> protocol.UpdateResponse:
         """Put the new inputs over the resource."""
-        kind, inputs = kind_of(request.type), _plain_map(request.news)
+        kind, inputs = kind_of(request.type), plain_map(request.news)
         if request.preview:
             old = {
-                name: value for name, value in _plain_map(request.olds).items() if name != _INPUTS
+                name: value for name, value in plain_map(request.olds).items() if name != _INPUTS
             }
-            return protocol.UpdateResponse(_wrapped(_expected(kind, inputs, old), request.news))
+            return protocol.UpdateResponse(wrapped(_expected(kind, inputs, old), request.news))
         with _explained("update", request.urn):
             _, outputs = await asyncio.to_thread(self._write, kind, request.resource_id, inputs)
         return protocol.UpdateResponse(_state(outputs, request.news))
@@ -235,7 +236,7 @@ class AzureNativeProvider(protocol.Provider):
 
     async def invoke(self, request: protocol.InvokeRequest) -> protocol.InvokeResponse:
         """Answer getClientConfig, getClientToken, and the get function of every type that the provider deploys."""
-        arguments = _plain_map(request.args)
+        arguments = plain_map(request.args)
         module, _, function = request.tok.removeprefix("azure-native:").partition(":")
         if function == "getClientConfig":
             result: Values = {
@@ -244,7 +245,7 @@ class AzureNativeProvider(protocol.Provider):
                 "subscriptionId": self._subscription,
                 "tenantId": self._tenant,
             }
-            return protocol.InvokeResponse(_wrapped(result, {}))
+            return protocol.InvokeResponse(wrapped(result, {}))
         if function == "getClientToken":
             token = await asyncio.to_thread(self._arm().token)
             return protocol.InvokeResponse({"token": PropertyValue(token, is_secret=True)})
@@ -259,7 +260,7 @@ class AzureNativeProvider(protocol.Provider):
             if document is None:
                 raise AzureNativeError(f"there is no resource '{path}'")
         return protocol.InvokeResponse(
-            _wrapped({**wire.to_outputs(kind, document), "id": document["id"]}, {})
+            wrapped({**wire.to_outputs(kind, document), "id": document["id"]}, {})
         )
 
     def _write(self, kind: Kind, path: str, inputs: Values) -> tuple[str, Values]:
@@ -420,7 +421,7 @@ def _state(
     like: Mapping[str, PropertyValue] | None = None,
 ) -> dict[str, PropertyValue]:
     """Return outputs with the inputs beside them, as the real provider keeps them: secret, for the next diff."""
-    state = _wrapped(outputs, like or inputs)
+    state = wrapped(outputs, like or inputs)
     state[_INPUTS] = PropertyValue(dict(inputs), is_secret=True)
     return state
 
@@ -439,42 +440,3 @@ class _explained:
             raise AzureNativeError(f"{self._what}: {error}") from None
         if isinstance(error, KeyError):
             raise AzureNativeError(f"{self._what}: the property {error} is missing") from None
-
-
-# --- values
-
-
-def _plain_map(values: Mapping[str, PropertyValue]) -> Values:
-    return {name: plain for name, value in values.items() if (plain := _plain(value)) is not None}
-
-
-def _plain(value: PropertyValue) -> Any:
-    inner = value.value
-    if isinstance(inner, Mapping):
-        return _plain_map(inner)
-    if isinstance(inner, tuple):
-        return [_plain(item) for item in inner]
-    if isinstance(inner, Computed):
-        return UNKNOWN
-    if isinstance(inner, float) and inner.is_integer():
-        return int(inner)
-    return inner
-
-
-def _wrapped(values: Values, like: Mapping[str, PropertyValue]) -> dict[str, PropertyValue]:
-    """Return values for the protocol; what was secret in ``like`` stays secret."""
-    return {
-        name: _wrap(value).with_secret(name in like and like[name].contains_secret())
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def _wrap(value: Any) -> PropertyValue:
-    if isinstance(value, Mapping):
-        return PropertyValue({key: _wrap(item) for key, item in value.items() if item is not None})
-    if isinstance(value, list | tuple):
-        return PropertyValue([_wrap(item) for item in value])
-    if isinstance(value, int) and not isinstance(value, bool):
-        return PropertyValue(float(value))
-    return PropertyValue(value)
