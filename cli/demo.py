@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -51,7 +51,7 @@ def demo(keep: bool, output: str) -> None:
     _title("1. Start local clouds on 127.0.0.1")
     daemon.start(lab_home.home(), on_progress=_say)
     _title("2. Deploy the stack: what `pulumi up` would do on real clouds")
-    _deploy()
+    _operate("up")
     outputs = load_target(lab_stack.STACK_DEFAULT, None)
     _title("3. Train on both clouds at once, from one job file")
     trained = _train_everywhere(root, outputs)
@@ -61,9 +61,10 @@ def demo(keep: bool, output: str) -> None:
     differing = [item for item in trained if item.model_accuracy != item.logged_accuracy]
     if not keep:
         _title("5. Destroy the stack and stop the lab")
-        lab_stack_operations.operate("destroy", lab_stack.STACK_DEFAULT)
+        _operate("destroy")
         lab_stack_operations.purge()
         daemon.stop(lab_home.home())
+        _say("lab stopped")
     if failed or differing:
         names = ", ".join(item.cloud for item in failed or differing)
         what = "did not succeed" if failed else "gave another accuracy than its script logged"
@@ -72,15 +73,15 @@ def demo(keep: bool, output: str) -> None:
         _next_steps(trained)
 
 
-def _deploy() -> None:
+def _operate(kind: Literal["up", "destroy"]) -> None:
     from lab import stack as lab_stack
     from lab.engine import display
 
-    shown = display.choose(kind="up", stack="lab", as_json=False, diff=False, stream=sys.stderr)
-    result = lab_stack.operate("up", "lab", on_event=shown, handle_interrupt=True)
+    shown = display.choose(kind=kind, stack="lab", as_json=False, diff=False, stream=sys.stderr)
+    result = lab_stack.operate(kind, "lab", on_event=shown, handle_interrupt=True)
     shown.finish(result)
     if not result.ok:
-        raise LabError("the stack was not deployed; see above")
+        raise LabError(f"{kind} did not succeed; see above")
 
 
 def _train_everywhere(root: Path, outputs: StackOutputs) -> list[Trained]:

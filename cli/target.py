@@ -32,7 +32,8 @@ def load_target(stack: str | None, outputs: Path | None) -> StackOutputs:
     if lab is None:
         raise UsageError(
             "no stack is named. Give --stack NAME or --outputs FILE, save ./outputs.json with "
-            "'trainstack outputs --stack NAME --save outputs.json', or try the local clouds: trainstack lab start"
+            "'trainstack outputs --stack NAME --save outputs.json', or try the local clouds: "
+            "trainstack lab start && trainstack lab up --yes"
         )
     return lab
 
