@@ -49,7 +49,7 @@ def _factories(arguments: Sequence[str]) -> dict[str, Callable[[], Any]]:
             raise LabError(f"--provider {argument!r} must be PACKAGE=MODULE:CLASS")
         try:
             factories[package] = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # the module's own code may raise anything
             raise LabError(f"--provider {argument!r} cannot be loaded: {error}") from None
     return factories
 

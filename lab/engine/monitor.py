@@ -539,6 +539,11 @@ class Monitor:
             raise MonitorError(
                 f"Type '{type_}' is not a valid type token (must have format '*:*:*')"
             )
+        if request.envVarMappings and not urns.is_provider_type(type_):
+            raise MonitorError(
+                "envVarMappings can only be used with provider resources",
+                grpc.StatusCode.INVALID_ARGUMENT,
+            )
         options = self._transform_options(request, parent)
         properties, dependencies, property_dependencies = self._inputs(request, options)
         transforms = list(request.transforms)
@@ -749,6 +754,9 @@ class Monitor:
             properties["version"] = version
         if url:
             properties.setdefault("__internal", {})["pluginDownloadURL"] = url
+        if request.envVarMappings:
+            mappings = dict(request.envVarMappings)
+            properties.setdefault("__internal", {})["envVarMappings"] = mappings
 
     def _trigger(self, options: Any) -> Any:
         if not options.HasField("replacement_trigger"):

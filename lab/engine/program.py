@@ -163,8 +163,12 @@ class Program:
             if error.code in (None, 0):
                 monitor._post(("finished", None))
                 return None
+            code = error.code
+            if not isinstance(code, int):  # a text, which Python prints
+                self._emitter.diagnostic("info#err", f"{code}\n")
+                code = 1
             return RuntimeError(
-                f"an unhandled error occurred: program exited with non-zero exit code: {error.code}"
+                f"an unhandled error occurred: program exited with non-zero exit code: {code}"
             )
         except Exception:  # the program may raise anything
             pulumi.log.error(

@@ -756,7 +756,14 @@ class Registry:
             raise ProviderError(
                 f"no provider for package '{package}' is known to this engine (known: {known})"
             )
-        provider = Provider(package, str(unwrap_secrets(inputs.get("version")) or ""), factory())
+        try:
+            implementation = factory()
+        except Exception as error:  # the class's own code may raise anything
+            raise ProviderError(
+                f"the provider of package '{package}' cannot be created: {error}"
+            ) from error
+        version = str(unwrap_secrets(inputs.get("version")) or "")
+        provider = Provider(package, version, implementation)
         with self._lock:
             self._loaded.append(provider)
         return provider

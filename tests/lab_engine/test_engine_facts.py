@@ -536,3 +536,29 @@ def test_a_rename_drops_the_empty_property_dependencies_of_those_that_need_the_r
     assert lab.resource("b")["propertyDependencies"] == {"value": [lab.urn("a")], "other": []}
     lab.up(program("renamed", [pulumi.Alias(name="a")]), targets=[lab.urn("renamed")])
     assert lab.resource("b")["propertyDependencies"] == {"value": [lab.urn("renamed")]}
+
+
+def test_a_program_that_exits_with_a_text_fails_with_code_1_and_shows_the_text(lab: Any) -> None:
+    def program() -> None:
+        raise SystemExit("no more")
+
+    ran = lab.up(program)
+    assert ran.errors == ["an unhandled error occurred: program exited with non-zero exit code: 1"]
+    assert "no more" in [item.message for item in ran.result.diagnostics]
+
+
+def test_a_provider_that_cannot_be_created_is_one_message(
+    lab: Any, thing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(cloud: Any) -> Any:
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setitem(type(lab).run.__globals__, "MemoryProvider", broken)
+    ran = lab.up(lambda: thing("a", {"value": 1}) and None)
+    assert ran.errors == ["the provider of package 'mem' cannot be created: no credentials"]
+
+
+def test_env_var_mappings_are_refused_on_what_is_no_provider(lab: Any, thing: Any) -> None:
+    ran = lab.up(lambda: thing("a", {}, ResourceOptions(env_var_mappings={"A": "B"})) and None)
+    assert any("can only be used with provider resources" in text for text in ran.errors)
+    assert lab.cloud.names() == []
