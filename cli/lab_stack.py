@@ -314,7 +314,9 @@ def _operate(
     from lab import stack as lab_stack
     from lab.engine import display
 
-    lab_stack.use_lab()  # before the first word is printed
+    # before the first word is printed
+    lab_stack.use_lab()
+    lab_stack.settings_file(lab_stack.program_folder(), stack)
     shown = display.choose(
         kind=kind,
         stack=stack,
