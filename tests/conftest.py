@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,19 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     daemon.start(home)
     yield home
     daemon.stop(home)
+
+
+@pytest.fixture(scope="session")
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _one_event_loop(_event_loop: asyncio.AbstractEventLoop) -> None:
+    """Pulumi's tests ask for the thread's loop; asyncio.run() in an earlier test leaves none."""
+    asyncio.set_event_loop(_event_loop)
 
 
 @pytest.fixture(autouse=True)
