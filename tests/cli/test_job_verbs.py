@@ -335,3 +335,12 @@ def test_a_name_that_begins_several_jobs_is_refused_with_their_handles(
     while run("status", "twin-two", "--on", "aws", "-o", "json").json["state"] != "SUCCEEDED":
         assert time.monotonic() < deadline
         time.sleep(0.3)
+
+
+@pytest.mark.parametrize("cloud", ["aws"], indirect=True)
+@pytest.mark.parametrize("name", ["with_underscore", "*", "x" * 300])
+def test_a_name_that_no_sagemaker_job_can_have_is_just_not_found_there(
+    lab_cloud: LabCloud, run: Run, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "outputs.json").write_text(json.dumps(lab_cloud.outputs.as_exports()))
+    assert "no job is called" in run("status", name).err

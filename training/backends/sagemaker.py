@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+_NAME_PART = re.compile(r"[a-zA-Z0-9-]{1,63}")
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJob.html
 _STATES = {
@@ -299,6 +301,8 @@ class SageMaker:
 
     def list(self, *, limit: int = 20, name_contains: str | None = None) -> Sequence[JobStatus]:
         """Return the region's training jobs, newest first. Of each only what the list itself tells."""
+        if name_contains and not _NAME_PART.fullmatch(name_contains):
+            return []  # no job here has such a name, and the service would refuse the question
         client = self._client("sagemaker")
         arguments: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending"}
         if name_contains:
