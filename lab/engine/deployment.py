@@ -298,7 +298,10 @@ class Actions:
                 internal=_is_internal(step),
                 planning=self._options.dry_run,
             )
-            return self._begin(step)
+            operation = self._begin(step)
+        if self._journal is not None:
+            self._journal.sync()  # outside the lock, so that steps share the wait for the disk
+        return operation
 
     def after(self, operation: int, step: Step, status: int, error: Exception | None) -> None:
         """Tell what became of a step."""
@@ -338,6 +341,8 @@ class Actions:
             if status == STATUS_PARTIAL_FAILURE and step.op == "update":
                 step.after.inputs = dict(step.before.inputs or {})
             self._end(operation, step, error is None or status == STATUS_PARTIAL_FAILURE)
+        if self._journal is not None:
+            self._journal.sync()
 
     def outputs(self, step: Step) -> None:
         """Tell that the outputs of a component or of the stack are known."""

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -547,7 +548,24 @@ class Journal:
         if file.journal_path.exists():
             file.write(snapshot.deployment)
         self._stream: TextIO = file.journal_path.open("a", encoding="utf-8")
+        self._appended = 0
+        self._synced = 0
+        self._sync_lock = threading.Lock()
         self._append({"kind": "base", "base": file.digest()})
+        self.sync()
+
+    def sync(self) -> None:
+        """Wait until what was noted is on the disk. Threads that wait at once share one write.
+
+        What begin and end note lasts only after this; the other entries call it themselves.
+        """
+        wanted = self._appended
+        with self._sync_lock:
+            if self._synced >= wanted:
+                return
+            reached = self._appended
+            os.fdatasync(self._stream.fileno())
+            self._synced = reached
 
     def begin(self, operation_type: str | None, state: ResourceState | None) -> int:
         """Note that an operation starts. Returns its number."""
@@ -591,10 +609,12 @@ class Journal:
         entry["state"] = self._serialize(state)
         self._locate(entry, "remove", state)
         self._append(entry)
+        self.sync()
 
     def rebuilt(self, resources: list[ResourceState]) -> None:
         """Note that a refresh is over: from here its result is the base."""
         self._append({"kind": "rebuilt", "operation_id": 0})
+        self.sync()
         self._base_index = {id(r): i for i, r in enumerate(resources)}
         self._objects += resources
         self._new_index = {}
@@ -629,7 +649,7 @@ class Journal:
         self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self._stream.flush()
         if durable:
-            os.fdatasync(self._stream.fileno())
+            self._appended += 1
 
 
 def _has_secrets(value: Any) -> bool:
