@@ -200,6 +200,40 @@ def test_what_is_deleted_by_hand_is_made_again(project: Project) -> None:
     assert changes(operate("up")) == {}
 
 
+@pytest.mark.parametrize(
+    ("cloud", "compute"),
+    [
+        # In the stack's VPC, under its key, on an instance that stays warm.
+        ("aws", {"aws": {"instance_type": "ml.m5.large", "keep_alive": "10m"}}),
+        ("azure", {"azure": {"cluster": "gpu-spot"}}),
+        ("azure", {"azure": {"compute_instance": "anna"}}),
+        ("azure", {"azure": {"kubernetes": "aks"}}),
+        ("azure", {"azure": {"instance_type": "Standard_DS3_v2"}}),
+    ],
+)
+def test_a_job_runs_on_each_compute_of_the_stack(
+    project: Project, cloud: str, compute: dict[str, dict[str, str]]
+) -> None:
+    from training import connect, load_job, wait
+
+    if name := compute.get("azure", {}).get("compute_instance"):
+        [physical] = [item for item in outputs().azure_compute_instances if item.startswith(name)]
+        compute = {"azure": {"compute_instance": physical}}
+    document = yaml.safe_load((ROOT / "examples/digits/job.yaml").read_text(encoding="utf-8"))
+    document |= {"source": str(ROOT / "examples" / "digits"), "compute": compute}
+    job_file = project.folder / "job.yaml"
+    job_file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    backend = connect(cloud, outputs())
+    handle = backend.submit(backend.plan(load_job(job_file)))
+    status = wait(backend, handle)
+    assert status.state == "SUCCEEDED", status.reason
+    if cloud == "aws":
+        job = client("sagemaker").describe_training_job(TrainingJobName=handle.name)
+        assert job["VpcConfig"]["Subnets"] == list(outputs().aws_subnet_ids)
+        assert job["OutputDataConfig"]["KmsKeyId"] == outputs().aws_kms_key_arn
+        assert job["WarmPoolStatus"]["Status"] == "Available"
+
+
 def test_no_secret_stands_in_the_state_or_the_outputs(project: Project) -> None:
     state = lab_stack.state_path(STACK).read_text(encoding="utf-8")
     for secret in (lab_home_module.SECRET_ACCESS_KEY, "AccountKey=", "sharedKey"):
