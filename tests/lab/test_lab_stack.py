@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from infra.outputs import StackOutputs
+from lab import daemon
 from lab import home as lab_home_module
 from lab import stack as lab_stack
 
@@ -46,17 +47,20 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(lab_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The stack, deployed once; each test leaves it deployed and without drift."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The stack, deployed once to a lab of its own; each test leaves it deployed and without drift."""
     made = Project(tmp_path_factory.mktemp("project") / "trainstack")
+    home = tmp_path_factory.mktemp("stack-lab") / "lab"
+    daemon.start(home)
     patch = pytest.MonkeyPatch()
-    patch.setenv("TRAINSTACK_LAB_HOME", str(lab_home))
+    patch.setenv("TRAINSTACK_LAB_HOME", str(home))
     for name in list(lab_home_module.environment()):
         patch.setenv(name, "")  # so that what use_lab() sets is undone at the end
     patch.chdir(made.folder)
     assert operate("up").ok
     yield made
     patch.undo()
+    daemon.stop(home)
 
 
 def operate(kind: str, **options: Any) -> Any:
