@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import json
 import os
 import secrets as random_secrets
 import threading
 from pathlib import Path
 from typing import Any
 
-from lab.home import LabError
+from lab.home import LabError, write_atomically
 
 ROUNDS = 1_000_000
 _keys: dict[tuple[str, bytes], bytes] = {}
 _keys_lock = threading.Lock()
+# Where the keys of a passphrase of our own making are kept. It is long and random and stands in a file beside, so
+# the slow derivation protects nothing that reading the file would not give, and costs half a second a run.
+_key_files: dict[str, Path] = {}
 
 
 class SecretsError(LabError):
@@ -28,28 +33,50 @@ def find_passphrase(state_path: Path) -> str:
     if file := os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
         return Path(file).read_text(encoding="utf-8").strip()
     path = state_path.parent / ".passphrase"
-    try:
+    passphrase = _read_or_make(path)
+    _key_files[passphrase] = path.with_name(".passphrase-keys")
+    return passphrase
+
+
+def _read_or_make(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        passphrase = random_secrets.token_urlsafe(24)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="utf-8").strip()
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file_object:
-            file_object.write(passphrase + "\n")
-        return passphrase
+    path.parent.mkdir(parents=True, exist_ok=True)
+    passphrase = random_secrets.token_urlsafe(24)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="utf-8").strip()
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(passphrase + "\n")
+    return passphrase
 
 
 def _derive(passphrase: str, salt: bytes) -> bytes:
-    """Return the key. It takes about half a second, so it is made once a process."""
+    """Return the key. It takes about half a second, so it is made once a process, or kept."""
     with _keys_lock:
         key = _keys.get((passphrase, salt))
         if key is None:
-            key = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, ROUNDS, 32)
-            _keys[passphrase, salt] = key
+            kept = _read_keys(_key_files.get(passphrase))
+            name = salt.hex()
+            if name not in kept:
+                made = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, ROUNDS, 32)
+                kept[name] = made.hex()
+                if passphrase in _key_files:
+                    write_atomically(
+                        _key_files[passphrase], json.dumps(kept)
+                    )  # readable by its owner alone
+            key = _keys[passphrase, salt] = bytes.fromhex(kept[name])
         return key
+
+
+def _read_keys(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 class PassphraseSecrets:

@@ -388,3 +388,28 @@ def test_a_transform_keeps_a_secret_within_a_map_where_it_is(lab: Any, thing: An
     assert inputs["map"]["open"] == 1, "only the secret itself is one"
     assert set(inputs["map"]["hidden"]) > {"ciphertext"}
     assert inputs["added"] == 1
+
+
+def test_the_key_of_a_made_passphrase_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    from lab.engine import secrets
+
+    passphrase = secrets.find_passphrase(tmp_path / "stack.json")
+    sealed = secrets.PassphraseSecrets(passphrase)
+    token, salt = sealed.encrypt("quiet"), sealed.state
+    kept = tmp_path / ".passphrase-keys"
+    assert kept.stat().st_mode & 0o077 == 0
+    secrets._keys.clear()  # as a new process
+    assert secrets.PassphraseSecrets(passphrase, salt).decrypt(token) == "quiet"
+    kept.write_text("not json", encoding="utf-8")
+    secrets._keys.clear()
+    assert secrets.PassphraseSecrets(passphrase, salt).decrypt(token) == "quiet"
+
+
+def test_the_key_of_a_persons_passphrase_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lab.engine import secrets
+
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of-a-person")
+    secrets.PassphraseSecrets(secrets.find_passphrase(tmp_path / "stack.json")).encrypt("quiet")
+    assert list(tmp_path.iterdir()) == []
