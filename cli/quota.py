@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,35 @@ def ask_quotas(outputs: StackOutputs) -> list[QuotaFinding]:
                 f"the quotas on {cloud} cannot be read: {str(error).splitlines()[0]}. Sign in with rights to read "
                 "them, or leave out --quota; see: trainstack doctor"
             ) from error
+    return found
+
+
+def ask_where_signed_in(outputs: StackOutputs) -> list[QuotaFinding]:
+    """Compare with the quotas of the clouds whose credentials the environment names; a cloud that refuses is said.
+
+    Only the environment is looked at, as in a pull request's run: a review on somebody's desk makes no call.
+    """
+    signed_in = [
+        (cloud, ask)
+        for cloud, ask, names in (
+            ("aws", _ask_aws, ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")),
+            ("azure", _ask_azure, ("AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE")),
+        )
+        if any(os.environ.get(name) for name in names)
+    ]
+    if not signed_in:
+        return []
+    import click
+    from azure.core.exceptions import AzureError
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found: list[QuotaFinding] = []
+    for cloud, ask in signed_in:
+        try:
+            found += ask(outputs)
+        except (AzureError, BotoCoreError, ClientError) as error:
+            reason = str(error).splitlines()[0]
+            click.echo(f"the quotas on {cloud} were not checked: {reason}", err=True)
     return found
 
 

@@ -61,9 +61,9 @@ class ReviewFailedError(Exception):
     help="The stack's saved outputs, for what the preview does not list.",
 )
 @click.option(
-    "--quota",
-    is_flag=True,
-    help="Ask both clouds for quotas; needs credentials that may read them.",
+    "--quota/--no-quota",
+    default=None,
+    help="Ask both clouds for quotas. [default: those whose credentials are in the environment]",
 )
 @click.option(
     "--max-size",
@@ -81,7 +81,7 @@ def review(
     policy_config: Path | None,
     state: Path | None,
     outputs: Path | None,
-    quota: bool,
+    quota: bool | None,
     max_size: int | None,
 ) -> None:
     """Review PREVIEWS, each from `pulumi preview --json` or from the lab; `-` reads standard input.
@@ -98,7 +98,7 @@ def review(
     trainstack review preview.json
     trainstack review dev.json prod.json --output markdown --fail-on data-loss,public,'cost>500' > comment.md
     """
-    from cli.quota import ask_quotas
+    from cli.quota import ask_quotas, ask_where_signed_in
     from infra.outputs import StackOutputs
     from review.markdown import render_markdown
     from review.preview import SIZE_LIMIT_MIB, load_preview
@@ -120,7 +120,11 @@ def review(
         else None,
         state=state,
         outputs=StackOutputs.from_file(outputs) if outputs else None,
-        quota=ask_quotas if quota or "quota" in wanted else None,
+        quota=ask_quotas
+        if quota or "quota" in wanted
+        else ask_where_signed_in
+        if quota is None
+        else None,
     )
     failed = failures(reviews, thresholds)
     if output == "json":

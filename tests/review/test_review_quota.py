@@ -8,6 +8,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from cli import quota
 from review.quota import (
     Usage,
     VmSize,
@@ -149,3 +150,19 @@ def test_quotas_that_cannot_be_read_are_one_line_with_the_way_out(monkeypatch):
         "the quotas on aws cannot be read: Unable to locate credentials. Sign in with rights to read them, or leave "
         "out --quota; see: trainstack doctor"
     )
+
+
+def test_a_review_without_credentials_asks_no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota, "_ask_aws", lambda outputs: pytest.fail("nobody is signed in"))
+    assert quota.ask_where_signed_in(OUTPUTS) == []
+
+
+def test_a_cloud_that_refuses_the_quotas_is_said_and_the_review_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "lab")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "lab")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nothing listens there
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert quota.ask_where_signed_in(OUTPUTS) == []
+    assert "the quotas on aws were not checked" in capsys.readouterr().err
