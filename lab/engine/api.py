@@ -111,6 +111,7 @@ def run(operation: Operation) -> Result:
 def _run(operation: Operation, file: StateFile, is_dry: bool) -> Result:
     started = time.monotonic()
     started_at = now()
+    _require_done(operation)
     _require_program(operation)
     snapshot = file.load()
     if operation.clear_pending_creates:
@@ -212,6 +213,14 @@ def _run(operation: Operation, file: StateFile, is_dry: bool) -> Result:
         duration_seconds=seconds,
         is_maybe_corrupt=is_corrupt,
     )
+
+
+def _require_done(operation: Operation) -> None:
+    """Refuse what this engine does not do. Names that come out other than asked for are worse than no deployment."""
+    if "pulumi:autonaming" in operation.config:
+        raise LabError(
+            "config 'pulumi:autonaming' is not done by this engine; name the resources, or leave it out"
+        )
 
 
 def _require_program(operation: Operation) -> None:

@@ -37,6 +37,7 @@ from lab.engine.values import (
     to_plain,
     to_wire,
 )
+from lab.home import LabError
 
 VALUES = {
     "null": None,
@@ -413,3 +414,18 @@ def test_the_key_of_a_persons_passphrase_is_not_kept(
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of-a-person")
     secrets.PassphraseSecrets(secrets.find_passphrase(tmp_path / "stack.json")).encrypt("quiet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_configured_names_are_refused_by_name(tmp_path: Path) -> None:
+    operation = api.Operation(
+        kind="preview",
+        program_dir=tmp_path,
+        stack="dev",
+        state_path=tmp_path / "state.json",
+        project="p",
+        providers={},
+        config={"pulumi:autonaming": '{"mode": "verbatim"}'},
+        program=lambda: None,
+    )
+    with pytest.raises(LabError, match="pulumi:autonaming"):
+        api.run(operation)
