@@ -39,7 +39,6 @@ class Trained:
 @click.option("--output", type=click.Choice(["table", "json"]), default="table")
 def demo(keep: bool, output: str) -> None:
     """Deploy the lab stack and train scikit-learn's digits on both clouds at once, here."""
-    from cli import lab_stack
     from cli.target import load_target
     from lab import daemon
     from lab import home as lab_home
@@ -52,7 +51,7 @@ def demo(keep: bool, output: str) -> None:
     daemon.start(lab_home.home(), on_progress=_say)
     _title("2. Deploy the stack: what `pulumi up` would do on real clouds")
     _operate("up")
-    outputs = load_target(lab_stack.STACK_DEFAULT, None)
+    outputs = load_target(lab_stack_operations.DEFAULT_STACK, None)
     _title("3. Train on both clouds at once, from one job file")
     trained = _train_everywhere(root, outputs)
     _title("4. Download both models and try them")

@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 
-STACK_DEFAULT = "lab"
+from lab.stack import DEFAULT_STACK
 
 
 def _stack_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-s",
         "--stack",
-        default=STACK_DEFAULT,
+        default=DEFAULT_STACK,
         show_default=True,
         envvar="TRAINSTACK_STACK",
         help="A file stacks/Pulumi.<stack>.yaml.",

@@ -112,6 +112,9 @@ def review(
     if list(previews).count("-") > 1:
         raise click.BadParameter("standard input can be read once", param_hint="PREVIEWS")
     wanted = {item.name for item in thresholds}
+    ask = ask_where_signed_in if quota is None else None
+    if quota or "quota" in wanted:
+        ask = ask_quotas
     reviews = review_previews(
         [load_preview(path, size_limit_mib=max_size or SIZE_LIMIT_MIB) for path in previews],
         jobs=jobs,
@@ -120,11 +123,7 @@ def review(
         else None,
         state=state,
         outputs=StackOutputs.from_file(outputs) if outputs else None,
-        quota=ask_quotas
-        if quota or "quota" in wanted
-        else ask_where_signed_in
-        if quota is None
-        else None,
+        quota=ask,
     )
     failed = failures(reviews, thresholds)
     if output == "json":
